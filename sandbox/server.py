@@ -1,0 +1,163 @@
+"""The server: one port which stands in for Matomo and Google, in this process or as a program."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import date
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from sandbox.connections import Server
+from sandbox.fault_answers import answer_instead
+from sandbox.faults import DELIVERY_KINDS, Fault, Faults
+from sandbox.google import TOKEN_PATH, SearchConsole, TokenEndpoint
+from sandbox.matomo import Matomo
+from sandbox.messages import (
+    QUERY_PATH,
+    SITES_PATH,
+    Answer,
+    Call,
+    Request,
+    html_answer,
+    json_answer,
+)
+from sandbox.records import Record, Records
+from sandbox.revisions import Numbers
+from sandbox.world import CLIENT_ID, CLIENT_SECRET, MATOMO_TOKEN, Metric, World
+
+HOST = "127.0.0.1"
+
+
+class Api(Protocol):
+    def describe(self, request: Request) -> Call: ...
+
+    def answer(self, request: Request, call: Call, faults: Sequence[Fault]) -> Answer: ...
+
+
+class Sandbox:
+    """The remote APIs of a world on a free port of 127.0.0.1, while the `with` block lasts.
+
+    latency_seconds is slept before each API answer. The addresses hold from creation on.
+    """
+
+    def __init__(self, world: World, latency_seconds: float = 0.0, port: int = 0) -> None:
+        self.world = world
+        self.latency_seconds = latency_seconds
+        self.faults = Faults()
+        self.records = Records()
+        self.stopping = threading.Event()
+        self._numbers = Numbers(world)
+        self._matomo = Matomo(world, self._numbers)
+        self._tokens = TokenEndpoint(world)
+        self._search_console = SearchConsole(world, self._numbers, self._tokens)
+        self._server = Server((HOST, port), self.answer, self.stopping)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://{HOST}:{self.port}"
+        self.matomo_url = f"{self.url}/matomo/"
+        self.token_url = f"{self.url}{TOKEN_PATH}"
+        self.google_url = self.url
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.hang_up()
+
+    def environment(self) -> dict[str, str]:
+        """The variables (contract: Environment) which point the program at this sandbox."""
+        return {
+            "MATOMO_API_URL": self.matomo_url,
+            "MATOMO_API_TOKEN": MATOMO_TOKEN,
+            "GOOGLE_CLIENT_ID": CLIENT_ID,
+            "GOOGLE_CLIENT_SECRET": CLIENT_SECRET,
+            "GOOGLE_API_ENDPOINT": self.google_url,
+            "GOOGLE_TOKEN_URI": self.token_url,
+        }
+
+    def requests(self) -> list[Record]:
+        """Every answered API request, in the order of the answers."""
+        return self.records.all()
+
+    def set_number(self, metric: Metric, site: int, day: date, value: int) -> None:
+        """Revises a number at its source."""
+        self._numbers.set(metric, site, day, value)
+
+    def unblock(self) -> None:
+        """Lets Matomo forget its failed logins."""
+        self._matomo.unblock()
+
+    def reset(self) -> None:
+        """Back to the world as it was: no faults, revisions, failed logins or records."""
+        self.faults.clear()
+        self._numbers.clear()
+        self.unblock()
+        self.records.clear()
+
+    def answer(self, request: Request) -> tuple[Answer, Fault | None]:
+        """The answer to an API or control request, and the fault in how it is to be sent."""
+        api = self._api(request.path)
+        if api is None:
+            return self._control(request), None
+        call = api.describe(request)
+        arrived_at = self.records.begin(call)
+        status = 500
+        try:
+            if self.latency_seconds:
+                time.sleep(self.latency_seconds)
+            faults = self.faults.meeting(call)
+            delivery = next((fault for fault in faults if fault.kind in DELIVERY_KINDS), None)
+            if delivery and delivery.kind == "slow":
+                self.stopping.wait(delivery.seconds)
+            answer = answer_instead(faults, request, call) or api.answer(request, call, faults)
+            status = 0 if delivery and delivery.kind == "drop" else answer.status
+        finally:
+            self.records.end(request, call, status, arrived_at)
+        return answer, delivery
+
+    def _api(self, path: str) -> Api | None:
+        if path in {"/matomo/", "/matomo/index.php"}:
+            return self._matomo
+        if path == TOKEN_PATH:
+            return self._tokens
+        if path == SITES_PATH or (path.startswith(SITES_PATH) and path.endswith(QUERY_PATH)):
+            return self._search_console
+        return None
+
+    def _control(self, request: Request) -> Answer:
+        """The requests by which another process drives the sandbox."""
+        try:
+            return self._controlled(request)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return json_answer(400, {"error": f"{type(error).__name__}: {error}"})
+
+    def _controlled(self, request: Request) -> Answer:
+        match request.method, request.path:
+            case "GET", "/sandbox/requests":
+                return json_answer(200, self.records.summary())
+            case "POST", "/sandbox/faults":
+                self.faults.replace([Fault.from_json(fault) for fault in request.json])
+            case "POST", "/sandbox/numbers":
+                for number in request.json:
+                    self._set_number_from_json(number)
+            case "POST", "/sandbox/reset":
+                self.reset()
+            case _:
+                return html_answer(404, "404 Not Found", "Not Found")
+        return json_answer(200, {"result": "success"})
+
+    def _set_number_from_json(self, number: dict[str, Any]) -> None:
+        day = date.fromisoformat(number["day"])
+        self.set_number(number["metric"], int(number["site"]), day, int(number["value"]))
