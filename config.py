@@ -1,0 +1,313 @@
+"""Environment and .env -> one frozen Settings. The only file that knows a variable's name."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+HOME = Path(__file__).resolve().parent
+"""Where the program lives: `.env` and relative paths are found here, whatever cron's cwd is."""
+
+RESERVED = (
+    "MATOMO_SITE",
+    "DESTINATION_TABLE",
+    "STARTDATE",
+    "FORCE_STARTDATE",
+    "INITIAL_OFFSET",
+    "RESULTPERPAGE",
+    "INTERNAL_CRON_SECRET",
+    "DASHBOARD_PASSWORD",
+    "HEALTHCHECK_URL",
+    "ALERT_WEBHOOK_URL",
+    "DAILY_CRON",
+    "SOCIAL_CRON",
+    "VISITS_CRON",
+    "HOURLY_CRON",
+    "DASK_SCHEDULER",
+    "GRAPH_API_VERSION",
+    "LINKEDIN_VERSION",
+    "YOUTUBE_API_ENDPOINT",
+    "GRAPH_API_URL",
+    "INSTAGRAM_API_URL",
+    "LINKEDIN_API_URL",
+)
+"""Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SEARCH_TYPES = ("web", "image", "video", "news", "discover", "googleNews")
+
+T = TypeVar("T")
+
+
+class InvalidSettings(Exception):
+    """Settings are missing or wrong; `problems` names every one of them, never a value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says. None means "not set"; secrets stay out of repr()."""
+
+    supabase_url: str | None = None
+    supabase_service_key: str | None = field(default=None, repr=False)
+    database_url: str | None = field(default=None, repr=False)
+    matomo_api_url: str | None = None
+    matomo_api_token: str | None = field(default=None, repr=False)
+    google_client_id: str | None = None
+    google_client_secret: str | None = field(default=None, repr=False)
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    target_days_ago: int = 2
+    lookback_days: int = 4
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    concurrency: int = 16
+    gsc_requests_per_minute: int = 1200
+    gsc_search_type: str = "web"
+    http_timeout_seconds: float = 60.0
+    http_attempts: int = 4
+    run_deadline_seconds: float = 3600.0
+    matomo_sites_per_request: int = 50
+    google_api_endpoint: str | None = None
+    google_token_uri: str = "https://oauth2.googleapis.com/token"
+
+    def secrets(self) -> list[str]:
+        """Every value that must never be printed."""
+        password = urlsplit(self.database_url or "").password or ""
+        found = [self.supabase_service_key, self.matomo_api_token, self.google_client_secret]
+        found += [password, unquote(password), *self.encryption_keys]
+        return [value for value in found if value]
+
+    def unencrypted(self) -> list[str]:
+        """Variables whose address would carry a secret over the network in clear text."""
+        addresses = {
+            "SUPABASE_URL": self.supabase_url,
+            "MATOMO_API_URL": self.matomo_api_url,
+            "GOOGLE_API_ENDPOINT": self.google_api_endpoint,
+            "GOOGLE_TOKEN_URI": self.google_token_uri,
+        }
+        return [
+            name
+            for name, address in addresses.items()
+            if urlsplit(address or "").scheme == "http"
+            and urlsplit(address or "").hostname not in LOOPBACK
+        ]
+
+
+def load_settings(
+    environ: Mapping[str, str], dotenv: Path | None, needs: Collection[str] = ()
+) -> Settings:
+    """Read all settings; `needs` names what the command cannot do without.
+
+    Needs are "database" (Supabase or Postgres), "postgres" (a DATABASE_URL), "matomo", "gsc".
+    The process environment wins over the file, and an empty value counts as not set (contract.md).
+
+    Raises:
+        InvalidSettings: with all missing and invalid variables at once.
+    """
+    reader = _Reader(_merge(environ, dotenv))
+    settings = reader.settings()
+    problems = reader.problems + [p for need in needs for p in _missing(need, settings)]
+    unique = list(dict.fromkeys(problems))
+    if unique:
+        raise InvalidSettings(unique)
+    return settings
+
+
+def _merge(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    if dotenv is not None and dotenv.is_file():
+        from dotenv import dotenv_values
+
+        try:
+            # No interpolation: a token may hold "${".
+            merged.update(
+                (name, value)
+                for name, value in dotenv_values(dotenv, interpolate=False).items()
+                if value
+            )
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSettings([f"{dotenv} cannot be read: {type(error).__name__}"]) from None
+    merged.update((name, value) for name, value in environ.items() if value.strip())
+    return {name: value.strip() for name, value in merged.items() if value.strip()}
+
+
+def _missing(need: str, settings: Settings) -> list[str]:
+    """The variables that this need asks for and that are not set, one sentence each."""
+    if need == "database" and not (settings.supabase_url or settings.database_url):
+        return [
+            "SUPABASE_URL and SUPABASE_SERVICE_KEY, or DATABASE_URL, are missing: which database?"
+        ]
+    if need == "postgres" and not settings.database_url:
+        mend = "(on Supabase: the session pooler's connection string)"
+        return [f"DATABASE_URL is missing: this command needs a Postgres connection {mend}"]
+    wanted = {
+        "matomo": {
+            "MATOMO_API_URL": settings.matomo_api_url,
+            "MATOMO_API_TOKEN": settings.matomo_api_token,
+        },
+        "gsc": {
+            "GOOGLE_CLIENT_ID": settings.google_client_id,
+            "GOOGLE_CLIENT_SECRET": settings.google_client_secret,
+        },
+    }.get(need, {})
+    without = {"matomo": "gsc", "gsc": "matomo"}.get(need)
+    return [
+        f"{name} is missing (or work without it: --source {without})"
+        for name, value in wanted.items()
+        if not value
+    ]
+
+
+class _Reader:
+    """Turns strings into values and collects what is wrong with them."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+        self.problems: list[str] = []
+
+    def settings(self) -> Settings:
+        default = Settings()
+        supabase_url = self.read("SUPABASE_URL", _supabase_url)
+        key = self.read("SUPABASE_SERVICE_KEY", _secret, "SUPABASE_SERVICE_ROLE_KEY")
+        if supabase_url and not key:
+            self.problems.append("SUPABASE_SERVICE_KEY is missing (SUPABASE_URL is set)")
+        return Settings(
+            supabase_url=supabase_url,
+            supabase_service_key=key,
+            database_url=self.read("DATABASE_URL", _database_url) or self._pgdatabase(),
+            matomo_api_url=self.read("MATOMO_API_URL", _matomo_url, "MATOMO_URL"),
+            matomo_api_token=self.read("MATOMO_API_TOKEN", _secret, "MATOMO_KEY"),
+            google_client_id=self.read("GOOGLE_CLIENT_ID", _secret),
+            google_client_secret=self.read("GOOGLE_CLIENT_SECRET", _secret),
+            encryption_keys=self.read("ENCRYPTION_KEY", _fernet_keys) or (),
+            target_days_ago=self.number("TARGET_DAYS_AGO", default.target_days_ago, 0, 3650),
+            lookback_days=self.number("LOOKBACK_DAYS", default.lookback_days, 1, 480),
+            timezone=self.read("TIMEZONE", _timezone) or default.timezone,
+            concurrency=self.number("CONCURRENCY", default.concurrency, 1, 256),
+            gsc_requests_per_minute=self.number(
+                "GSC_REQUESTS_PER_MINUTE", default.gsc_requests_per_minute, 1, 1_000_000
+            ),
+            gsc_search_type=self.read("GSC_SEARCH_TYPE", _search_type) or default.gsc_search_type,
+            http_timeout_seconds=self.seconds("HTTP_TIMEOUT", default.http_timeout_seconds),
+            http_attempts=self.number("HTTP_ATTEMPTS", default.http_attempts, 1, 20),
+            run_deadline_seconds=self.seconds("RUN_DEADLINE", default.run_deadline_seconds),
+            matomo_sites_per_request=self.number(
+                "MATOMO_SITES_PER_REQUEST", default.matomo_sites_per_request, 1, 1000
+            ),
+            google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", _url),
+            google_token_uri=self.read("GOOGLE_TOKEN_URI", _url) or default.google_token_uri,
+        )
+
+    def read(self, name: str, parse: Callable[[str], T], alias: str | None = None) -> T | None:
+        found = next((n for n in (name, alias) if n and n in self.values), None)
+        if found is None:
+            return None
+        try:
+            return parse(self.values[found])
+        except ValueError as error:
+            self.problems.append(f"{found} {error}")
+            return None
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        def parse(text: str) -> int:
+            if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+                raise ValueError(f"must be a whole number from {low} to {high}")
+            return int(text)
+
+        value = self.read(name, parse)
+        return default if value is None else value
+
+    def seconds(self, name: str, default: float) -> float:
+        def parse(text: str) -> float:
+            if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]+)?", text) or float(text) <= 0:
+                raise ValueError("must be a number of seconds above 0")
+            return float(text)
+
+        return self.read(name, parse) or default
+
+    def _pgdatabase(self) -> str | None:
+        """matomo-postgres keeps its connection string in PGDATABASE; a bare name is not one."""
+        if "://" not in self.values.get("PGDATABASE", ""):
+            return None
+        return self.read("PGDATABASE", _database_url)
+
+
+def _secret(text: str) -> str:
+    # A header or body cannot carry these; the HTTP libraries would quote the value in their error.
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("holds white space or characters outside ASCII: copy it again")
+    return text
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL such as https://host.example")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a bare URL: no user name, password, ? or # in it")
+    return text.rstrip("/")
+
+
+def _matomo_url(text: str) -> str:
+    return _url(_url(text).removesuffix("/index.php"))
+
+
+def _supabase_url(text: str) -> str:
+    return _url(_url(text).removesuffix("/rest/v1"))
+
+
+def _database_url(text: str) -> str:
+    if text.startswith("embedded:"):
+        if not text.removeprefix("embedded:"):
+            raise ValueError("names no directory after embedded:")
+        return text
+    if not re.match(r"postgres(ql)?://", text):
+        raise ValueError("must begin with postgresql:// or be embedded:DIR")
+    # A raw @ / ? # in the password makes libpq take a part of it for the host, and print it.
+    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
+    if text.count("@") > 1 or ("@" in text and "@" not in authority):
+        raise ValueError("has a password with special characters: write them as %40 (@), %2F (/) …")
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        port = -1
+    if port == -1:
+        raise ValueError("has no valid port: special characters of the password go as %23 (#) …")
+    return text
+
+
+def _fernet_keys(text: str) -> tuple[str, ...]:
+    keys = tuple(part.strip() for part in text.split(",") if part.strip())
+    for key in keys:
+        try:
+            usable = len(base64.urlsafe_b64decode(key.encode("ascii"))) == 32
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("must be one or more Fernet keys (44 characters), comma separated")
+    return keys
+
+
+def _timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
+
+
+def _search_type(text: str) -> str:
+    if text not in SEARCH_TYPES:
+        raise ValueError(f"must be one of {', '.join(SEARCH_TYPES)}")
+    return text

@@ -1,0 +1,1 @@
+"""One file per remote API: credentials, targets and days in, values and failures out."""

@@ -1,0 +1,98 @@
+"""The few kinds of failure, named by who can mend them.
+
+FetchError
+  NotReady          the source has not made the data yet: time mends it, or its archiving job
+  Temporary         network, overload, quota: the next run mends it
+    Overloaded      a time-out or an error 500: asking for less at once may work
+  CredentialsError  a token or key is refused: whoever holds the account mends it
+  AccessDenied      the credentials are good but may not see this: the source's administrator
+    TargetDenied    ... this one target; asking for the others alone works
+  SettingsError     an address or setting is wrong: whoever looks after this program
+  UnexpectedAnswer  an answer of no known shape: look at what stands between, or report it
+  Interrupted       the run was stopped by a signal or by its deadline
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FetchError(Exception):
+    """Something could not be fetched. `str(error)` says what happened and never holds a secret."""
+
+    kind: ClassVar[str] = "unexpected"
+    default_mend: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, mend: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend or self.default_mend
+
+
+class NotReady(FetchError):
+    kind = "not ready"
+    default_mend = "nothing to do: the next nightly runs read the day again"
+
+
+class Temporary(FetchError):
+    """May work when tried again; `retry_after` is what the server asked for, in seconds.
+
+    `retry` is False where trying again within this run is known to be useless (a load quota).
+    """
+
+    kind = "temporary"
+    default_mend = "nothing to do if the next nightly run succeeds: it reads these days again"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        mend: str | None = None,
+        retry_after: float | None = None,
+        retry: bool = True,
+    ) -> None:
+        super().__init__(message, mend=mend)
+        self.retry_after = retry_after
+        self.retry = retry
+
+
+class Overloaded(Temporary):
+    pass
+
+
+class QuotaExhausted(Temporary):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry=False)
+
+
+class CredentialsError(FetchError):
+    kind = "credentials"
+
+
+class AccessDenied(FetchError):
+    kind = "permission"
+
+
+class TargetDenied(AccessDenied):
+    pass
+
+
+class SettingsError(FetchError):
+    kind = "settings"
+
+
+class UnexpectedAnswer(FetchError):
+    kind = "unexpected answer"
+    default_mend = (
+        "see whether a proxy, firewall or login page answers in place of the API; "
+        "if not, report it with this line"
+    )
+
+    def __init__(self, message: str, *, mend: str | None = None, retry: bool = False) -> None:
+        super().__init__(message, mend=mend)
+        self.retry = retry
+
+
+class Interrupted(FetchError):
+    kind = "interrupted"
+    default_mend = "run it again: what was fetched is stored, the rest is untouched"

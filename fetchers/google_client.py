@@ -1,0 +1,215 @@
+"""One Google account: its access token, its rate limit, and how its requests are sent."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import google.auth.exceptions
+import google_auth_httplib2
+import httplib2
+from google.auth.transport import Request
+from google.oauth2.credentials import Credentials
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
+from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
+
+from fetchers.errors import (
+    CredentialsError,
+    FetchError,
+    Overloaded,
+    SettingsError,
+    Temporary,
+    UnexpectedAnswer,
+)
+from fetchers.google_errors import api_error, token_error
+from fetchers.http import Http, network_reason
+
+T = TypeVar("T")
+
+RATE_POLL_SECONDS = 0.05
+
+# httplib2 would send a request twice within one of our tries, unseen by the rate limit.
+httplib2.RETRIES = 1
+
+
+class SharedCredentials(Credentials):
+    """Credentials of one account, used by many threads: only one of them refreshes.
+
+    google-auth takes no lock (shared facts/gsc.md).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(None, **kwargs)  # type: ignore[no-untyped-call]
+        self._refreshing = threading.Lock()
+
+    def refresh(self, request: Request) -> None:
+        with self._refreshing:
+            if not self.valid:
+                super().refresh(request)  # type: ignore[no-untyped-call]
+
+    def drop(self, refused: str | None) -> None:
+        """Forget a token that the API refused, unless another thread has replaced it already."""
+        with self._refreshing:
+            if self.token == refused:
+                self.token = None
+
+
+class GoogleClient:
+    """Sends requests of one account: `execute(client.service.sites().list())`."""
+
+    def __init__(
+        self,
+        service: Any,
+        credentials: SharedCredentials,
+        *,
+        requests_per_minute: int,
+        http: Http,
+        api_host: str,
+    ) -> None:
+        self.service = service
+        self._credentials = credentials
+        self._http = http
+        self._api_host = api_host
+        self._local = threading.local()
+        self._renewed = False
+        # Without its own cleaning thread: one run's timestamps are a few kilobytes.
+        bucket = InMemoryBucket([Rate(requests_per_minute, Duration.MINUTE)])
+        self._limiter = Limiter(SingleBucketFactory(bucket, schedule_leak=False))
+
+    def authorize(self) -> None:
+        """Get the access token that all requests of this run share.
+
+        Raises:
+            CredentialsError: the account's consent is gone. SettingsError: our OAuth client is
+                wrong, for every account. Temporary: the token endpoint did not answer.
+        """
+        self._http.retrying(lambda: self._guarded(self._refresh))
+
+    def execute(self, request: Any) -> dict[str, Any]:
+        """Send one googleapiclient request, with tries, and return its JSON object.
+
+        Raises:
+            FetchError: as fetchers/google_errors.py sorts it.
+        """
+
+        def attempt() -> dict[str, Any]:
+            self._wait_for_rate()
+            token = self._credentials.token
+            try:
+                return self._guarded(lambda: self._send(request))
+            except CredentialsError:
+                if self._renewed:
+                    raise
+            # The token may have been revoked early: one forced refresh an account and run.
+            self._renewed = True
+            self._credentials.drop(token)
+            self._wait_for_rate()
+            return self._guarded(lambda: self._send(request))
+
+        return self._http.retrying(attempt)
+
+    def _send(self, request: Any) -> dict[str, Any]:
+        answer = request.execute(http=self._authorized_http(), num_retries=0)
+        if not isinstance(answer, dict):  # googleapiclient hands a page of HTML on as text
+            raise UnexpectedAnswer(
+                f"{self._api_host}: HTTP 200 with a body that is no JSON object", retry=True
+            )
+        return answer
+
+    def _refresh(self) -> None:
+        try:
+            self._credentials.refresh(google_auth_httplib2.Request(self._plain_http()))
+        except (KeyError, TypeError, ValueError):  # google-auth expects JSON of a fixed shape
+            raise UnexpectedAnswer(
+                "Google's token endpoint: HTTP 200 without an access token", retry=True
+            ) from None
+
+    def _guarded(self, send: Callable[[], T]) -> T:
+        """Send within the run's limit of requests in flight, and name what goes wrong."""
+        with self._http.slot():
+            try:
+                return send()
+            except HttpError as error:
+                raise api_error(error, self._api_host) from None
+            except google.auth.exceptions.RefreshError as error:
+                raise token_error(error) from None
+            except google.auth.exceptions.TransportError as error:
+                raise Temporary(f"Google's token endpoint: {network_reason(error)}") from None
+            except TimeoutError:
+                seconds = self._http.timeout_seconds
+                raise Overloaded(f"{self._api_host}: no answer within {seconds:.0f} s") from None
+            except (httplib2.HttpLib2Error, http.client.HTTPException, OSError) as error:
+                raise self._connection_error(error) from None
+
+    def _connection_error(self, error: Exception) -> FetchError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return SettingsError(
+                f"{self._api_host}: its TLS certificate cannot be verified",
+                mend="see what stands between this machine and Google, or correct the endpoint",
+            )
+        return Temporary(f"{self._api_host}: {network_reason(error)}")
+
+    def _wait_for_rate(self) -> None:
+        while not self._limiter.try_acquire("requests", blocking=False):
+            if self._http.stop.is_set():
+                raise self._http.stop.error()
+            self._http.stop.sleep(RATE_POLL_SECONDS)
+
+    def _authorized_http(self) -> Any:
+        """One connection per thread: httplib2 is not thread-safe. It never refreshes by itself."""
+        if not hasattr(self._local, "http"):
+            self._local.http = google_auth_httplib2.AuthorizedHttp(
+                self._credentials, http=self._plain_http(), refresh_status_codes=()
+            )
+        return self._local.http
+
+    def _plain_http(self) -> Any:
+        plain = httplib2.Http(timeout=self._http.timeout_seconds)
+        plain.follow_redirects = False  # a redirect would carry the token along
+        return plain
+
+
+def get_google_client(
+    refresh_token: str,
+    *,
+    client_id: str,
+    client_secret: str,
+    token_uri: str,
+    api_endpoint: str | None,
+    requests_per_minute: int,
+    http: Http,
+) -> GoogleClient:
+    """Open one account: exchange its refresh token once and build the Search Console service.
+
+    No scopes are sent: asking for more than was granted is refused (shared facts/gsc.md, OAuth).
+
+    Raises:
+        FetchError: as `GoogleClient.authorize`.
+    """
+    credentials = SharedCredentials(
+        refresh_token=refresh_token,
+        token_uri=token_uri,
+        client_id=client_id,
+        client_secret=client_secret,
+    )
+    service = build(
+        "searchconsole",
+        "v1",
+        http=httplib2.Http(timeout=http.timeout_seconds),  # replaced per thread at execute()
+        static_discovery=True,
+        cache_discovery=False,
+        client_options={"api_endpoint": api_endpoint} if api_endpoint else None,
+    )
+    client = GoogleClient(
+        service,
+        credentials,
+        requests_per_minute=requests_per_minute,
+        http=http,
+        api_host=urlsplit(api_endpoint).netloc if api_endpoint else "Search Console",
+    )
+    client.authorize()
+    return client

@@ -1,0 +1,124 @@
+"""Which Search Console property holds a site's numbers. Pure functions.
+
+Google matches a property byte for byte, so the string handed on is always one that the account
+itself lists (shared facts/gsc.md, Endpoint).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import idna
+
+from fetchers.errors import TargetDenied
+
+DOMAIN_PREFIX = "sc-domain:"
+LISTED_IN_A_MESSAGE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One entry of sites.list. `verified` is False for siteUnverifiedUser: no access to data."""
+
+    url: str
+    verified: bool = True
+
+
+def parse_host(domain: str) -> str:
+    """Host of a site in lower case, IDN as punycode, without `www.`, scheme and trailing dot.
+
+    Accepts `Example.com`, `https://www.example.com/`, `example.com.`, `bücher.example`.
+
+    Raises:
+        ValueError: it is no host name, or names a path or port, whose numbers are others.
+    """
+    text = domain.strip()
+    parts = urlsplit(text if "://" in text else f"//{text}")
+    if parts.path not in ("", "/") or parts.query or parts.port is not None:
+        raise ValueError("names more than a host")
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        host = idna.encode(host, uts46=True).decode("ascii").lower()
+    except idna.IDNAError:
+        raise ValueError("is no host name") from None
+    return host.removeprefix("www.")
+
+
+def choose_property(domain: str, override: str | None, properties: Sequence[Property]) -> str:
+    """The property to ask for a site: `override` (sites.gsc_property), else the best one listed.
+
+    In this order: sc-domain:host, https://host/, https://www.host/, http://host/, http://www.host/.
+    A parent's sc-domain property would give the parent's numbers: it is named, never used.
+
+    Raises:
+        TargetDenied: none fits, or the account is not verified for it.
+    """
+    if override:
+        return _usable([p for p in properties if p.url == override], override, properties)
+    try:
+        host = parse_host(domain)
+    except ValueError as error:
+        raise TargetDenied(
+            f"the site's domain {domain!r} {error}",
+            mend="correct sites.domain, or name the property in sites.gsc_property",
+        ) from None
+    wanted = [
+        f"{DOMAIN_PREFIX}{host}",
+        *(f"{scheme}://{www}{host}/" for scheme in ("https", "http") for www in ("", "www.")),
+    ]
+    named = {_canonical(p.url): p for p in reversed(properties)}
+    found = [named[url] for url in wanted if url in named]
+    return _usable(found, host, properties)
+
+
+def _usable(found: Sequence[Property], asked: str, properties: Sequence[Property]) -> str:
+    verified = next((p for p in found if p.verified), None)
+    if verified is not None:
+        return verified.url
+    if found:
+        raise TargetDenied(
+            f"the account is not verified for {found[0].url}",
+            mend="verify the property in Search Console, or add the account as a user of it",
+        )
+    parent = _parent(asked, properties)
+    if parent:
+        raise TargetDenied(
+            f"the account sees only {parent}, which holds the parent domain's numbers",
+            mend=f"add a property for {asked} itself in Search Console",
+        )
+    raise TargetDenied(
+        f"the account has no Search Console property of this site; it sees {_listed(properties)}",
+        mend="add the account as a user of the site's property, or set sites.gsc_property",
+    )
+
+
+def _parent(host: str, properties: Sequence[Property]) -> str | None:
+    """The nearest parent domain's property, if the account has one."""
+    urls = {_canonical(p.url) for p in properties}
+    labels = host.split(".")
+    parents = (f"{DOMAIN_PREFIX}{'.'.join(labels[n:])}" for n in range(1, len(labels)))
+    return next((url for url in parents if url in urls), None)
+
+
+def _canonical(url: str) -> str:
+    """The same property in the spelling of `choose_property`; unknown spellings as they are."""
+    prefix, host = (
+        (DOMAIN_PREFIX, url.removeprefix(DOMAIN_PREFIX))
+        if url.startswith(DOMAIN_PREFIX)
+        else (f"{urlsplit(url).scheme}://", urlsplit(url).netloc)
+    )
+    try:
+        host = idna.encode(host, uts46=True).decode("ascii").lower()
+    except idna.IDNAError:
+        return url
+    slash = "" if prefix == DOMAIN_PREFIX else urlsplit(url).path
+    return f"{prefix}{host}{slash}"
+
+
+def _listed(properties: Sequence[Property]) -> str:
+    urls = [p.url for p in properties if p.verified]
+    more = len(urls) - LISTED_IN_A_MESSAGE
+    listed = ", ".join(urls[:LISTED_IN_A_MESSAGE]) or "none"
+    return f"{listed} and {more} more" if more > 0 else listed

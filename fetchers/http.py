@@ -1,0 +1,157 @@
+"""The one way to talk HTTP: time-outs, tries, how many at once, and what a broken answer means."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+
+from fetchers.errors import FetchError, Overloaded, SettingsError, Temporary, UnexpectedAnswer
+from retrying import call_with_retries
+from stopping import Stop
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, read to its end. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+class Http:
+    """Shared by all fetchers of one run, so that its limits hold over all sources together.
+
+    concurrency: requests in flight at once; attempts: tries of a request that can be retried.
+    """
+
+    def __init__(
+        self, *, timeout_seconds: float, attempts: int, concurrency: int, stop: Stop
+    ) -> None:
+        self.timeout_seconds = timeout_seconds
+        self.attempts = attempts
+        self.concurrency = concurrency
+        self.stop = stop
+        self._slots = threading.BoundedSemaphore(concurrency)
+        self._local = threading.local()
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Hold one of the places for a request in flight.
+
+        Raises:
+            Interrupted: when the run must stop; nothing new is asked then.
+        """
+        with self._slots:
+            if self.stop.is_set():
+                raise self.stop.error()
+            yield
+
+    def retrying(
+        self, attempt: Callable[[], T], retryable: Callable[[FetchError], bool] | None = None
+    ) -> T:
+        """Call `attempt` until it answers, fails for good, or tries or time run out.
+
+        Raises:
+            FetchError: the last one seen.
+        """
+        decide = retryable or is_retryable
+        return call_with_retries(
+            attempt,
+            retryable=lambda error: isinstance(error, FetchError) and decide(error),
+            attempts=self.attempts,
+            stop=self.stop,
+        )
+
+    def post(self, url: str, *, params: Mapping[str, str], data: Mapping[str, str]) -> Answer:
+        """POST a form, once, following no redirect. Secrets belong in `data`, never in `params`.
+
+        Raises:
+            Temporary: no connection, or it broke. Overloaded: no whole answer within the time-out.
+            SettingsError: the server's certificate does not hold.
+        """
+        host = urlsplit(url).netloc
+        with self.slot():
+            budget = min(self.timeout_seconds, self.stop.remaining_seconds())
+            try:
+                return self._read(url, params, data, budget)
+            except requests.exceptions.SSLError:
+                raise SettingsError(
+                    f"{host}: its TLS certificate cannot be verified",
+                    mend="renew the server's certificate, or correct the address",
+                ) from None
+            except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+                raise Overloaded(f"{host}: no answer within {budget:.0f} s") from None
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                raise Temporary(f"{host}: {network_reason(error)}") from None
+
+    def _read(
+        self, url: str, params: Mapping[str, str], data: Mapping[str, str], budget: float
+    ) -> Answer:
+        ends_at = time.monotonic() + budget
+        with self._session().post(
+            url, params=params, data=data, timeout=budget, allow_redirects=False, stream=True
+        ) as response:
+            body = bytearray()
+            # requests' time-out is per read, and its iter_content waits for whole chunks: a server
+            # that drips would be waited for for ever.
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+                body += chunk
+                if time.monotonic() > ends_at:
+                    raise TimeoutError
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status_code, headers, bytes(body))
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+        session: requests.Session = self._local.session
+        return session
+
+
+def is_retryable(error: FetchError) -> bool:
+    """Whether the same request may be sent again. Everything we send is idempotent.
+
+    A refused credential never is: 21 refused logins lock the address out of Matomo for an hour
+    (facts/matomo.md C).
+    """
+    return isinstance(error, Temporary | UnexpectedAnswer) and error.retry
+
+
+def parse_retry_after(text: str | None) -> float | None:
+    """Seconds from a Retry-After header; None without one, or where it holds a date."""
+    return float(text) if text is not None and text.strip().isdecimal() else None
+
+
+def network_reason(error: BaseException) -> str:
+    """Why a connection failed, in a few words: library messages quote whole URLs."""
+    seen: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue:
+        item = queue.pop(0)
+        if not isinstance(item, BaseException) or item in seen:
+            continue
+        seen.append(item)
+        if isinstance(item, socket.gaierror):
+            return "the host name was not found"
+        if isinstance(item, OSError) and item.strerror and item.errno:
+            return f"no connection ({item.strerror.lower()})"
+        queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
+    return f"the connection broke ({type(seen[-1]).__name__})"

@@ -1,0 +1,74 @@
+"""When a run has to stop: a signal or its deadline. Everything that waits, waits here."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from fetchers.errors import Interrupted
+
+
+class Stop:
+    """Asked by every worker before a request, and slept on instead of `time.sleep`.
+
+    A run without deadline and signals is `Stop()`.
+    """
+
+    def __init__(self, deadline_seconds: float | None = None) -> None:
+        self._ends_at = None if deadline_seconds is None else time.monotonic() + deadline_seconds
+        self._requested = threading.Event()
+        self.signal: signal.Signals | None = None
+
+    def request(self, signum: signal.Signals) -> None:
+        self.signal = signum
+        self._requested.set()
+
+    def remaining_seconds(self) -> float:
+        """Seconds until the deadline, 0 once the run must stop; infinite without a deadline."""
+        if self._requested.is_set():
+            return 0.0
+        if self._ends_at is None:
+            return float("inf")
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def is_set(self) -> bool:
+        return self.remaining_seconds() <= 0
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but wake at once when the run must stop (the caller then asks `is_set`)."""
+        self._requested.wait(min(seconds, self.remaining_seconds()))
+
+    def error(self) -> Interrupted:
+        """What to say of the work that was not done."""
+        if self.signal is not None:
+            return Interrupted(f"the run was stopped ({self.signal.name}) before this was fetched")
+        return Interrupted(
+            "the run reached RUN_DEADLINE before this was fetched",
+            mend="run it again for these days, or raise RUN_DEADLINE",
+        )
+
+
+@contextmanager
+def stopped_by_signals(stop: Stop) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
+
+    def on_signal(signum: int, _frame: FrameType | None) -> None:
+        received = signal.Signals(signum)
+        signal.signal(received, before[received])
+        stop.request(received)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread only
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for signum in before:
+        signal.signal(signum, on_signal)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
