@@ -1,0 +1,162 @@
+"""Where data rests: one face for Supabase's REST API and for Postgres.
+
+The only rule that both must keep: a number that was not fetched is never written.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from config import HOME, Settings
+from models import METRICS, GscAccount, Master, Site, SiteId, StoredDay, Window
+from storage.errors import RowsRefused
+from storage.rows import Row
+from storage.runs import RunRecord
+
+T = TypeVar("T")
+
+CHUNK_ROWS = 5000
+"""Rows of one REST request: 5,000 take 0.4 s and weigh 0.5 MB (docs/architecture.md)."""
+
+EMBEDDED = "embedded:"
+
+
+class Database(Protocol):
+    """What every database here can do. Methods raise DatabaseError (storage/errors.py)."""
+
+    def close(self) -> None: ...
+    def read_sites(self) -> list[Site]: ...
+    def read_gsc_accounts(self) -> list[GscAccount]: ...
+    def read_days(self, window: Window, site_ids: Sequence[SiteId] = ()) -> Iterator[StoredDay]: ...
+    def in_one_transaction(self, work: Callable[[], T]) -> T: ...
+    def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None: ...
+    def insert_run(self, record: RunRecord) -> SiteId: ...
+    def update_run(self, run_id: SiteId, record: RunRecord) -> None: ...
+    def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]: ...
+
+
+@dataclass(slots=True)
+class Stored:
+    """What became of an upsert: rows written, and rows the database refused, with its reason."""
+
+    rows: int = 0
+    refused: list[tuple[SiteId, tuple[date, ...], RowsRefused]] = field(default_factory=list)
+
+
+@contextmanager
+def open_database(settings: Settings, *, rest: bool = True) -> Iterator[Database]:
+    """The database the settings name: Supabase's REST API if set, else DATABASE_URL.
+
+    `rest=False` asks for Postgres itself, for what REST cannot do.
+    An embedded server is started here and stopped at the end.
+    """
+    if rest and settings.supabase_url:
+        from storage.rest import SupabaseDatabase
+
+        key = settings.supabase_service_key or ""
+        database: Database = SupabaseDatabase(
+            settings.supabase_url,
+            key,
+            attempts=settings.http_attempts,
+            timeout_seconds=settings.http_timeout_seconds,
+        )
+        try:
+            yield database
+        finally:
+            database.close()
+        return
+    from storage.postgres import PostgresDatabase
+
+    with postgres_url(settings) as conninfo:
+        database = PostgresDatabase(conninfo, settings.http_attempts)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+@contextmanager
+def postgres_url(settings: Settings) -> Iterator[str]:
+    """DATABASE_URL as a connection string; starts the embedded server where it names one."""
+    url = settings.database_url or ""
+    if not url.startswith(EMBEDDED):
+        yield url
+        return
+    from storage.embedded import EmbeddedPostgres
+
+    server = EmbeddedPostgres(HOME / Path(url.removeprefix(EMBEDDED)))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def upsert_daily_analytics(
+    database: Database, master: Master, rows_wanted: Mapping[SiteId, Collection[date]]
+) -> Stored:
+    """Write what `master` knows of the wanted rows; each has a row afterwards, known or not.
+
+    Rows are grouped by the set of metrics that is known, and each group writes its own columns
+    only: a failed source cannot touch a stored number. A refused row is found by halving and
+    named; all others are stored.
+
+    Raises:
+        DatabaseError: the database is unavailable or refuses everything.
+    """
+    groups = group_rows(master, rows_wanted)
+
+    def store() -> Stored:
+        stored = Stored()
+        for metrics, rows in groups.items():
+            for start in range(0, len(rows), CHUNK_ROWS):
+                _store_chunk(database, metrics, rows[start : start + CHUNK_ROWS], stored)
+        return stored
+
+    return database.in_one_transaction(store)
+
+
+def group_rows(
+    master: Master, rows_wanted: Mapping[SiteId, Collection[date]]
+) -> dict[tuple[str, ...], list[Row]]:
+    """(day, site id, *numbers) rows by the metrics they hold, in an order that is always the same.
+
+    Two runs that write the same rows then lock them in the same order.
+    """
+    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for site_id in sorted(rows_wanted, key=str):
+        known = master.get(site_id, {})
+        for day in sorted(rows_wanted[site_id]):
+            numbers = known.get(day, {})
+            metrics = tuple(metric for metric in METRICS if metric in numbers)
+            groups[metrics].append((day, site_id, *(numbers[m] for m in metrics)))
+    return groups
+
+
+def _store_chunk(
+    database: Database, metrics: Sequence[str], rows: Sequence[Row], stored: Stored
+) -> None:
+    """Store rows all at once; where some are refused, halve until those are alone.
+
+    Rows are sorted by site, and halved between sites first: a deleted site's rows go together.
+    """
+    try:
+        database.upsert_rows(metrics, rows)
+        stored.rows += len(rows)
+    except RowsRefused as error:
+        sites = list(dict.fromkeys(row[1] for row in rows))
+        if len(sites) == 1 and (len(rows) == 1 or error.whole_site):
+            stored.refused.append((sites[0], tuple(row[0] for row in rows), error))
+            return
+        if len(sites) > 1:
+            first_half = set(sites[: len(sites) // 2])
+            middle = sum(row[1] in first_half for row in rows)
+        else:
+            middle = len(rows) // 2
+        _store_chunk(database, metrics, rows[:middle], stored)
+        _store_chunk(database, metrics, rows[middle:], stored)

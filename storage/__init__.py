@@ -1,0 +1,1 @@
+"""The databases behind db.py: Supabase's REST API, Postgres, and the embedded Postgres."""

@@ -1,0 +1,83 @@
+"""What a database can refuse, named by who can mend it.
+
+DatabaseError
+  DatabaseUnavailable   no connection, overload, time-out: tried again, then given up
+  DatabaseRefused       key, permission, missing table or column: nothing of this kind will work
+  RowsRefused           these rows break a rule of the table; others may be fine
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+MIGRATE = "run `aggregator.py migrate` (or apply supabase/migrations/ with the Supabase CLI)"
+
+
+class DatabaseError(Exception):
+    """`str(error)` says what happened and never holds a secret."""
+
+    kind: ClassVar[str] = "database"
+    default_mend: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, mend: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend or self.default_mend
+
+
+class DatabaseUnavailable(DatabaseError):
+    kind = "temporary"
+    default_mend = "see whether the database is up and reachable from this machine, then run again"
+
+
+class DatabaseRefused(DatabaseError):
+    kind = "settings"
+
+
+class MissingRelation(DatabaseRefused):
+    """A table or column is not there."""
+
+    default_mend = MIGRATE
+
+
+class RowsRefused(DatabaseError):
+    """`whole_site`: the reason lies with the site (it was deleted), so all its days share it."""
+
+    kind = "rejected"
+    default_mend = "see the database's message; the other rows are stored"
+
+    def __init__(self, message: str, *, whole_site: bool = False) -> None:
+        mend = "the site is gone from the table sites: nothing to do if it was deleted"
+        super().__init__(message, mend=mend if whole_site else None)
+        self.whole_site = whole_site
+
+
+TRANSIENT_CLASSES = ("08", "40", "53", "57")
+"""SQLSTATE classes of connection loss, rollback for concurrency, lack of resources, shutdown or
+time-out (57014). An upsert with these may be sent again: it is idempotent."""
+
+FOREIGN_KEY_VIOLATION = "23503"
+ROW_CLASSES = ("22", "23")
+"""SQLSTATE classes of bad data and broken constraints: a matter of single rows."""
+
+
+def from_sqlstate(code: str, message: str) -> DatabaseError:
+    """Sort an SQLSTATE into the kinds above."""
+    said = " ".join(message.split())[:300]
+    if code.startswith(TRANSIENT_CLASSES):
+        return DatabaseUnavailable(f"the database gave up ({code}): {said}")
+    if code.startswith(ROW_CLASSES):
+        of_site = code == FOREIGN_KEY_VIOLATION and "(site_id)" in message
+        return RowsRefused(f"the database refused a row ({code}): {said}", whole_site=of_site)
+    if code in ("42P01", "42703"):
+        return MissingRelation(f"the database lacks something ({code}): {said}")
+    if code == "42P10":
+        return DatabaseRefused(
+            "daily_analytics has no unique constraint on (date, site_id)", mend=MIGRATE
+        )
+    if code == "42501":
+        return DatabaseRefused(
+            f"the database denies access ({code}): {said}",
+            mend="use the service key, or the role that owns the tables",
+        )
+    return DatabaseRefused(f"the database refused ({code}): {said}", mend=MIGRATE)

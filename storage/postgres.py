@@ -1,0 +1,229 @@
+"""Postgres through psycopg: each write is one COPY into a stage and one INSERT … ON CONFLICT."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
+from storage.errors import (
+    DatabaseError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    MissingRelation,
+    from_sqlstate,
+)
+from storage.retries import with_retries
+from storage.rows import Row, parse_account, parse_id, parse_site
+from storage.runs import RunRecord
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 15
+STATEMENT_SECONDS = 300
+WRITE_LOCK = 7_206_201_120_261_120
+"""Advisory lock of everything that writes daily_analytics: two runs at once would otherwise take
+their row locks in different orders and dead-lock."""
+
+log = logging.getLogger("aggregator.database")
+
+
+class PostgresDatabase:
+    """One connection, made at first use and again after it broke."""
+
+    def __init__(self, conninfo: str, attempts: int) -> None:
+        self._conninfo = conninfo
+        self._attempts = attempts
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def read_sites(self) -> list[Site]:
+        """All deployed sites, in the order of their ids.
+
+        Raises:
+            DatabaseError: unreachable, refused, or not our tables.
+        """
+        query = (
+            "select id, domain, matomo_site_id, gsc_account_id{} from public.sites "
+            "where status_deployment = 'deployed' order by id"
+        )
+        try:
+            rows = self._fetch(query.format(", gsc_property"))
+        except MissingRelation as error:
+            if "gsc_property" not in error.message:
+                raise
+            log.warning(
+                "sites has no column gsc_property, so no site overrides its property: %s adds it",
+                "supabase/migrations/20261121000000_daily_analytics.sql",
+            )
+            rows = self._fetch(query.format(""))
+        return [parse_site(row) for row in rows]
+
+    def read_gsc_accounts(self) -> list[GscAccount]:
+        """All Search Console accounts with their stored refresh tokens."""
+        rows = self._fetch("select id, oauth_refresh_token from public.gsc_accounts order by id")
+        return [parse_account(row) for row in rows]
+
+    def read_days(self, window: Window, site_ids: Sequence[SiteId] = ()) -> Iterator[StoredDay]:
+        """Stored rows of the window, of these sites or of all."""
+        query = (
+            f"select date, site_id, {', '.join(METRICS)} from public.daily_analytics "
+            "where date between %s and %s and (%s::text[] is null or site_id::text = any(%s))"
+        )
+        ids = [str(site_id) for site_id in site_ids] or None
+        for row in self._fetch(query, (window.first, window.last, ids, ids)):
+            numbers = {metric: row[metric] for metric in METRICS}
+            yield StoredDay(parse_id(row["site_id"]), row["date"], numbers)
+
+    def in_one_transaction(self, work: Callable[[], T]) -> T:
+        """Run `work` in one transaction; the whole of it again after a lost connection."""
+
+        def attempt(connection: psycopg.Connection[Any]) -> T:
+            with connection.transaction():
+                connection.execute("select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
+                return work()
+
+        return with_retries(lambda: self._guarded(attempt), self._attempts)
+
+    def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None:
+        """Write (day, site id, *numbers) rows of one set of metrics, all or none of them.
+
+        Own columns only, and only rows that differ: `updated_at` moves with a value.
+
+        Raises:
+            RowsRefused: at least one row breaks a rule. DatabaseError: anything else.
+        """
+        names = sql.SQL(", ").join(map(sql.Identifier, ("date", "site_id", *metrics)))
+        self._guarded(lambda connection: _upsert(connection, names, metrics, rows))
+
+    def insert_run(self, record: RunRecord) -> SiteId:
+        """Add a row to aggregator_runs and return its id."""
+        values = _json_values(record.values())
+        query = sql.SQL("insert into public.aggregator_runs ({}) values ({}) returning id").format(
+            sql.SQL(", ").join(map(sql.Identifier, values)),
+            sql.SQL(", ").join(map(sql.Placeholder, values)),
+        )
+        return parse_id(self._fetch(query, values)[0]["id"])
+
+    def update_run(self, run_id: SiteId, record: RunRecord) -> None:
+        """Write what became of a run."""
+        values = _json_values(record.values())
+        pairs = [
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name))
+            for name in values
+        ]
+        query = sql.SQL("update public.aggregator_runs set {} where id = %(id)s returning id")
+        self._fetch(query.format(sql.SQL(", ").join(pairs)), {**values, "id": run_id})
+
+    def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]:
+        """Runs of a job that never ended: (id, started_at, counts)."""
+        query = (
+            "select id, started_at, counts from public.aggregator_runs "
+            "where job = %s and status = 'running' order by id"
+        )
+        return [
+            (parse_id(row["id"]), row["started_at"], row["counts"] or {})
+            for row in self._fetch(query, (job,))
+        ]
+
+    def _fetch(self, query: str | sql.Composed, parameters: Any = None) -> list[dict[str, Any]]:
+        def attempt(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
+            with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+                return cursor.execute(query, parameters).fetchall()
+
+        return with_retries(lambda: self._guarded(attempt), self._attempts)
+
+    def _guarded(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Call `work` with a live connection and turn psycopg's errors into ours."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._conninfo)
+            return work(self._connection)
+        except psycopg.Error as error:
+            raise sort_error(error) from None
+
+
+def connect(conninfo: str) -> psycopg.Connection[Any]:
+    """A connection as all of this program uses it. Raises psycopg.Error."""
+    connection = psycopg.connect(
+        conninfo,
+        autocommit=True,  # every transaction is a visible `with`
+        connect_timeout=CONNECT_SECONDS,
+        prepare_threshold=None,  # a pooler may hand each transaction to another server
+        application_name="analytics-aggregator",
+    )
+    connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'")
+    return connection
+
+
+def _upsert(
+    connection: psycopg.Connection[Any],
+    names: sql.Composed,
+    metrics: Sequence[str],
+    rows: Sequence[Row],
+) -> None:
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute("drop table if exists pg_temp.daily_stage")
+        cursor.execute(
+            sql.SQL(
+                "create temp table daily_stage on commit drop as "
+                "select {} from public.daily_analytics with no data"
+            ).format(names)
+        )
+        with cursor.copy(sql.SQL("copy daily_stage ({}) from stdin").format(names)) as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(_insert_from_stage(names, metrics))
+
+
+def _insert_from_stage(names: sql.Composed, metrics: Sequence[str]) -> sql.Composed:
+    insert = sql.SQL(
+        "insert into public.daily_analytics as stored ({names}) "
+        "select {names} from daily_stage order by date, site_id "
+        "on conflict (date, site_id) do "
+    ).format(names=names)
+    if not metrics:
+        return insert + sql.SQL("nothing")
+    columns = [sql.Identifier(metric) for metric in metrics]
+
+    def row_of(table: str) -> sql.Composed:
+        return sql.SQL(", ").join(sql.SQL("{}.{}").format(sql.SQL(table), c) for c in columns)
+
+    return insert + sql.SQL(
+        "update set {sets}, updated_at = now() where ({old}) is distinct from ({new})"
+    ).format(
+        sets=sql.SQL(", ").join(sql.SQL("{c} = excluded.{c}").format(c=c) for c in columns),
+        old=row_of("stored"),
+        new=row_of("excluded"),
+    )
+
+
+def sort_error(error: psycopg.Error) -> DatabaseError:
+    """Name what psycopg raised by who can mend it."""
+    if error.sqlstate:
+        detail = error.diag.message_detail or ""
+        return from_sqlstate(error.sqlstate, f"{error.diag.message_primary} {detail}".strip())
+    if isinstance(error, psycopg.OperationalError):
+        # libpq's own words name host, port and user, and no password.
+        said = f"no connection to the database: {' '.join(str(error).split())}"
+        if any(words in said for words in ("authentication failed", "does not exist")):
+            return DatabaseRefused(said, mend="correct user, password and database in DATABASE_URL")
+        return DatabaseUnavailable(said)
+    return DatabaseUnavailable(f"the database connection failed ({type(error).__name__})")
+
+
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.dumps(value) if isinstance(value, dict | list) else value
+        for name, value in values.items()
+    }

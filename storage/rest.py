@@ -1,0 +1,217 @@
+"""Supabase's REST API (PostgREST) through supabase-py.
+
+The traps that this file steps around are listed in shared facts/supabase.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from postgrest.exceptions import APIError
+
+from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
+from storage.errors import (
+    DatabaseError,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    MissingRelation,
+    from_sqlstate,
+)
+from storage.retries import with_retries
+from storage.rows import Row, parse_account, parse_id, parse_site
+from storage.runs import RunRecord
+from supabase import ClientOptions, create_client
+
+T = TypeVar("T")
+
+PAGE_ROWS = 1000
+CHUNK_ROWS = 5000
+CHECK_KEY = "set SUPABASE_SERVICE_KEY to the project's service key (sb_secret_… or service_role)"
+
+log = logging.getLogger("aggregator.database")
+
+
+class SupabaseDatabase:
+    """The user's Supabase project, reached with its service key."""
+
+    def __init__(self, url: str, key: str, *, attempts: int, timeout_seconds: float) -> None:
+        self._host = urlsplit(url).netloc
+        self._attempts = attempts
+        # HTTP/2 off: "Server disconnected" on kept connections is supabase-py's top complaint.
+        self._http = httpx.Client(http2=False, timeout=timeout_seconds)
+        self._client = create_client(
+            url, key, ClientOptions(httpx_client=self._http, postgrest_client_retry=False)
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def read_sites(self) -> list[Site]:
+        """All deployed sites, in the order of their ids.
+
+        Raises:
+            DatabaseError: unreachable, refused, or not our tables.
+        """
+        columns = "id,domain,matomo_site_id,gsc_account_id"
+        try:
+            rows = self._read_by_id("sites", f"{columns},gsc_property", _deployed)
+        except MissingRelation as error:
+            if "gsc_property" not in error.message:
+                raise
+            log.warning(
+                "sites has no column gsc_property, so no site overrides its property: %s adds it",
+                "supabase/migrations/20261121000000_daily_analytics.sql",
+            )
+            rows = self._read_by_id("sites", columns, _deployed)
+        return [parse_site(row) for row in rows]
+
+    def read_gsc_accounts(self) -> list[GscAccount]:
+        """All Search Console accounts with their stored refresh tokens."""
+        rows = self._read_by_id("gsc_accounts", "id,oauth_refresh_token", lambda query: query)
+        return [parse_account(row) for row in rows]
+
+    def read_days(self, window: Window, site_ids: Sequence[SiteId] = ()) -> Iterator[StoredDay]:
+        """Stored rows of the window, of these sites or of all."""
+        after: tuple[date, SiteId] | None = None
+        while page := self._read_days_page(window, site_ids, after):
+            yield from page
+            after = page[-1].day, page[-1].site_id
+
+    def in_one_transaction(self, work: Callable[[], T]) -> T:
+        """REST has no transactions over requests: each request is one, and tried again alone."""
+        return work()
+
+    def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None:
+        """Write (day, site id, *numbers) rows of one set of metrics, at most CHUNK_ROWS of them.
+
+        All rows of a request have the same keys: supabase-py fills a missing key with NULL, which
+        would overwrite a stored number.
+
+        Raises:
+            RowsRefused: at least one row breaks a rule; none is stored. DatabaseError: else.
+        """
+        names = ("date", "site_id", *metrics)
+        records = [dict(zip(names, (str(row[0]), *row[1:]), strict=True)) for row in rows]
+        query = self._client.table("daily_analytics").upsert(
+            records,
+            on_conflict="date,site_id",
+            returning="minimal",  # type: ignore[arg-type]
+            ignore_duplicates=not metrics,
+        )
+        self._send(query.execute)
+
+    def insert_run(self, record: RunRecord) -> SiteId:
+        """Add a row to aggregator_runs and return its id."""
+        query = self._client.table("aggregator_runs").insert(_json_values(record))
+        return parse_id(self._rows(query.execute)[0]["id"])
+
+    def update_run(self, run_id: SiteId, record: RunRecord) -> None:
+        """Write what became of a run."""
+        query = self._client.table("aggregator_runs").update(_json_values(record))
+        self._send(query.eq("id", run_id).execute)
+
+    def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]:
+        """Runs of a job that never ended: (id, started_at, counts)."""
+        rows = self._read_by_id(
+            "aggregator_runs",
+            "id,started_at,counts",
+            lambda query: query.eq("job", job).eq("status", "running"),
+        )
+        return [
+            (parse_id(row["id"]), datetime.fromisoformat(row["started_at"]), row["counts"] or {})
+            for row in rows
+        ]
+
+    def _read_by_id(
+        self, table: str, columns: str, narrow: Callable[[Any], Any]
+    ) -> list[dict[str, Any]]:
+        """All rows, page by page in the order of the id, until a page is empty.
+
+        The server cuts every answer at its own cap (1,000 by default) without a word, so neither
+        a short page nor the page size says anything.
+        """
+        rows: list[dict[str, Any]] = []
+        while True:
+            query = narrow(self._client.table(table).select(columns)).order("id").limit(PAGE_ROWS)
+            if rows:
+                query = query.gt("id", rows[-1]["id"])
+            page = self._rows(query.execute)
+            if not page:
+                return rows
+            rows += page
+
+    def _read_days_page(
+        self, window: Window, site_ids: Sequence[SiteId], after: tuple[date, SiteId] | None
+    ) -> list[StoredDay]:
+        query: Any = self._client.table("daily_analytics").select(
+            f"date,site_id,{','.join(METRICS)}"
+        )
+        query = query.gte("date", after[0] if after else window.first).lte("date", window.last)
+        if site_ids:
+            query = query.in_("site_id", site_ids)
+        if after:
+            day, site_id = after
+            query = query.or_(f'date.gt.{day},site_id.gt."{site_id}"')
+        query = query.order("date").order("site_id").limit(PAGE_ROWS)
+        return [
+            StoredDay(
+                parse_id(row["site_id"]),
+                date.fromisoformat(row["date"]),
+                {metric: row[metric] for metric in METRICS},
+            )
+            for row in self._rows(query.execute)
+        ]
+
+    def _rows(self, execute: Callable[[], Any]) -> list[dict[str, Any]]:
+        data = self._send(execute).data
+        if not isinstance(data, list):  # an HTML page with status 200 comes through as text
+            raise DatabaseRefused(
+                f"{self._host}: the answer is no list of rows",
+                mend="SUPABASE_URL must be the project's own URL (Settings, API)",
+            )
+        return data
+
+    def _send(self, execute: Callable[[], T]) -> T:
+        def attempt() -> T:
+            try:
+                return execute()
+            except APIError as error:
+                raise _sorted(error, self._host) from None
+            except httpx.HTTPError as error:
+                raise DatabaseUnavailable(
+                    f"{self._host}: no connection ({type(error).__name__})"
+                ) from None
+
+        return with_retries(attempt, self._attempts)
+
+
+def _deployed(query: Any) -> Any:
+    return query.eq("status_deployment", "deployed")
+
+
+def _sorted(error: APIError, host: str) -> DatabaseError:
+    """PostgREST's code is an SQLSTATE, PGRSTnnn, or the HTTP status of an answer without JSON."""
+    code, message = str(error.code or ""), f"{error.message or ''} {error.details or ''}".strip()
+    said = f"{host}: {' '.join(message.split())[:200]}"
+    if code in ("PGRST204", "PGRST205", "42P01", "42703"):
+        return MissingRelation(f"{said} ({code})")
+    if code in ("PGRST301", "PGRST302", "PGRST303", "401", "403") or "api key" in said.lower():
+        return DatabaseRefused(f"{said} ({code or 'key refused'})", mend=CHECK_KEY)
+    if code in ("PGRST000", "PGRST001", "PGRST002", "PGRST003", "408", "429", ""):
+        return DatabaseUnavailable(f"{said} {f'({code})' if code else ''}".strip())
+    if code.isdecimal() and len(code) == 3:
+        kind = DatabaseUnavailable if int(code) >= 500 else DatabaseRefused
+        return kind(f"{host}: HTTP {code} without JSON", mend=None)
+    return from_sqlstate(code, message)
+
+
+def _json_values(record: RunRecord) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, date | datetime) else value
+        for name, value in record.values().items()
+    }

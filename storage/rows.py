@@ -1,0 +1,46 @@
+"""Rows of the users' tables, as either database hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from models import GscAccount, Site, SiteId
+from storage.errors import DatabaseRefused
+
+Row = tuple[date, SiteId, *tuple[int, ...]]
+"""(day, site id, *numbers), in the order of the metrics that are written."""
+
+
+def parse_site(row: Mapping[str, Any]) -> Site:
+    """A site from its row; `gsc_property` may be missing in a user's own table."""
+    account = row["gsc_account_id"]
+    return Site(
+        id=parse_id(row["id"]),
+        domain=str(row["domain"] or ""),
+        matomo_site_id=_matomo_id(row["matomo_site_id"]),
+        gsc_account_id=None if account is None else parse_id(account),
+        gsc_property=row.get("gsc_property") or None,
+    )
+
+
+def parse_account(row: Mapping[str, Any]) -> GscAccount:
+    return GscAccount(parse_id(row["id"]), str(row["oauth_refresh_token"] or ""))
+
+
+def parse_id(value: Any) -> SiteId:
+    """Integers stay integers; uuids and everything else are text, whichever database read them."""
+    return str(value) if isinstance(value, UUID) or not isinstance(value, int) else value
+
+
+def _matomo_id(value: Any) -> int | None:
+    """None means that the site is not in Matomo."""
+    try:
+        return int(value) if value not in (None, "") else None
+    except (ValueError, TypeError):
+        raise DatabaseRefused(
+            f"sites.matomo_site_id holds {value!r}, which is no number",
+            mend="store Matomo's idSite there, or null",
+        ) from None
