@@ -1,0 +1,136 @@
+"""The command line. Imports nothing heavy: `--help` answers in under 0.3 s."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from datetime import date
+
+COMMANDS = ("daily", "migrate", "demo")
+SOURCES = ("matomo", "gsc")
+
+EXIT_CODES = """\
+exit status:
+  0    complete: everything asked for was fetched and stored
+  1    incomplete: something failed; the failures are listed last, the rest is stored
+  2    could not run: bad arguments or settings, database unreachable, no sites
+  130  interrupted (143: terminated); what was fetched is stored
+"""
+
+DAILY = """\
+Fetch Matomo visits and Search Console clicks and impressions, and store them in daily_analytics.
+Without dates: LOOKBACK_DAYS days, the last of them TARGET_DAYS_AGO days ago.
+"""
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command and its options. Prints help or a usage error and exits, as argparse does."""
+    parser = _parser()
+    arguments = parser.parse_args(_with_command(list(argv)))
+    if arguments.command == "daily":
+        _check_days(parser, arguments)
+    return arguments
+
+
+def parse_day(text: str) -> date:
+    """YYYY-MM-DD and nothing else that Python would take for a date."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-19")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day of the calendar") from None
+
+
+def _with_command(argv: list[str]) -> list[str]:
+    """Put the command first; without one it is the nightly run."""
+    for n, word in enumerate(argv):
+        if word in COMMANDS:
+            return [word, *argv[:n], *argv[n + 1 :]]
+        if word in ("-h", "--help"):
+            return argv
+        if word not in ("-v", "-q", "--verbose", "--quiet", "--log-format", "text", "json"):
+            break
+    return ["daily", *argv]
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    loudness = common.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="show every request")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="only failures and summary")
+    common.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser = argparse.ArgumentParser(
+        prog="aggregator.py",
+        description="Brings the analytics of many web sites into your own Supabase or Postgres.",
+        epilog="Without a command: daily.\n\nexample:\n  aggregator.py --date 2026-11-19\n\n"
+        + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+
+    def add(name: str, summary: str, example: str, text: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            parents=[common],
+            help=summary,
+            description=text or summary,
+            epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    _add_daily_options(
+        add(
+            "daily",
+            "the nightly run: Matomo and Search Console into daily_analytics",
+            "aggregator.py daily --from 2026-10-01 --to 2026-10-31 --gaps",
+            DAILY,
+        )
+    )
+    migrate = add(
+        "migrate", "apply supabase/migrations/ over DATABASE_URL", "aggregator.py migrate --status"
+    )
+    migrate.add_argument("--status", action="store_true", help="list the files, change nothing")
+    add(
+        "demo",
+        "everything on an embedded Postgres and stand-ins of the remote APIs; no account needed",
+        "aggregator.py demo",
+    )
+    return parser
+
+
+def _add_daily_options(daily: argparse.ArgumentParser) -> None:
+    daily.add_argument("--date", type=parse_day, metavar="D", help="this day alone (YYYY-MM-DD)")
+    daily.add_argument("--from", dest="first", type=parse_day, metavar="D", help="first day")
+    daily.add_argument("--to", dest="last", type=parse_day, metavar="D", help="last day")
+    daily.add_argument(
+        "--gaps", action="store_true", help="ask only for what is not known in these days"
+    )
+    daily.add_argument(
+        "--site",
+        dest="sites",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only this sites.id (may be repeated)",
+    )
+    daily.add_argument("--source", choices=SOURCES, help="only this source")
+    daily.add_argument(
+        "--dry-run", action="store_true", help="fetch, show what would change, write nothing"
+    )
+    daily.add_argument(
+        "--accept-zeros",
+        action="store_true",
+        help="store a day on which Matomo says 0 for every site",
+    )
+
+
+def _check_days(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    first, last = arguments.first, arguments.last
+    if arguments.date and (first or last):
+        parser.error("--date and --from/--to exclude each other")
+    if bool(first) != bool(last):
+        parser.error("--from and --to go together (for one day: --date)")
+    if first and first > last:
+        parser.error(f"--from {first} is after --to {last}")

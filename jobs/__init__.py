@@ -1,0 +1,1 @@
+"""What the jobs are made of. aggregator.py tells the nightly run; the other jobs are files here."""

@@ -1,0 +1,253 @@
+"""The Search Console half of the nightly run: all accounts side by side, one pool of threads."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import partial
+
+from config import Settings
+from fetchers.errors import (
+    AccessDenied,
+    CredentialsError,
+    FetchError,
+    QuotaExhausted,
+    SettingsError,
+    TargetDenied,
+)
+from fetchers.google_client import GoogleClient, get_google_client
+from fetchers.gsc import (
+    Clicks,
+    PropertyAnswer,
+    get_gsc_data,
+    list_properties,
+    pacific_today,
+    published_until,
+    refuse_old_days,
+    settle_days,
+)
+from fetchers.gsc_property import Property, choose_property
+from fetchers.http import Http
+from jobs.daily_plan import Plan
+from jobs.progress import Advance, Bars
+from jobs.tokens import decrypt_token
+from models import Failure, Site, SiteId
+from workers import Workers
+
+log = logging.getLogger("aggregator.gsc")
+
+Numbers = dict[SiteId, dict[date, Clicks]]
+
+
+@dataclass(slots=True)
+class Account:
+    """One account's part of the work, and the error that ended it, if any."""
+
+    id: SiteId
+    stored_token: str | None = field(repr=False)
+    sites: list[Site] = field(default_factory=list)
+    client: GoogleClient | None = None
+    ended_by: FetchError | None = None
+
+
+@dataclass(slots=True)
+class SearchConsoleResult:
+    """numbers: what is known now. waiting: cells that Google has not published yet."""
+
+    numbers: Numbers = field(default_factory=dict)
+    waiting: dict[SiteId, list[date]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def sites(self) -> int:
+        """Sites of which at least one day is known."""
+        return sum(1 for days in self.numbers.values() if days)
+
+
+def fetch_search_console(
+    plan: Plan, settings: Settings, http: Http, now: datetime, bars: Bars
+) -> SearchConsoleResult:
+    """Clicks and impressions of every site that has an account, one request per property."""
+    advance = bars.bar("Search Console", sum(1 for days in plan.gsc.values() if days))
+    return _SearchConsole(plan, settings, http, pacific_today(now), advance).fetch()
+
+
+class _SearchConsole:
+    """State of one run. Only the thread that calls `fetch` changes it; workers only ask."""
+
+    def __init__(
+        self, plan: Plan, settings: Settings, http: Http, today: date, advance: Advance
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._http = http
+        self._today = today
+        self._advance = advance
+        self._result = SearchConsoleResult()
+        self._workers: Workers[_Opened | _Asked] = Workers(settings.concurrency, http.stop)
+        self._open_sites: dict[SiteId, list[date]] = {}
+        self._answers: list[tuple[dict[SiteId, list[date]], PropertyAnswer]] = []
+        self._ended_by: FetchError | None = None
+
+    def fetch(self) -> SearchConsoleResult:
+        for account in self._group():
+            self._decrypt_and_open(account)
+        for outcome in self._workers.results():
+            if isinstance(outcome, _Opened):
+                self._ask_sites_of(outcome)
+            else:
+                self._take(outcome)
+        for account_id, sites in _by_account(self._plan, self._open_sites).items():
+            self._fail(sites, self._http.stop.error(), account_id)
+        self._settle()
+        return self._result
+
+    def _group(self) -> list[Account]:
+        """Sites by account, without days that Search Console no longer keeps."""
+        tokens = {account.id: account.refresh_token for account in self._plan.accounts}
+        groups: dict[SiteId, Account] = {}
+        for site_id, days in self._plan.gsc.items():
+            site = self._plan.sites[site_id]
+            kept, gone, error = refuse_old_days(days, self._today)
+            if error is not None:
+                self._result.failures.append(
+                    Failure(error.kind, "gsc", error.message, error.mend, (site_id,), tuple(gone))
+                )
+            if kept and site.gsc_account_id is not None:
+                account_id = site.gsc_account_id
+                group = groups.setdefault(account_id, Account(account_id, tokens.get(account_id)))
+                group.sites.append(site)
+                self._open_sites[site_id] = kept
+        return list(groups.values())
+
+    def _decrypt_and_open(self, account: Account) -> None:
+        keys = self._settings.encryption_keys
+        try:
+            token = decrypt_token(account.id, account.stored_token, keys)
+        except FetchError as error:
+            self._fail(account.sites, error, account.id)
+            return
+        self._workers.submit(partial(self._open, account, token))
+
+    def _open(self, account: Account, refresh_token: str) -> _Opened:
+        """Runs on a worker: one token refresh and one list of properties per account."""
+        if self._ended_by is not None:
+            return _Opened(account, self._ended_by)
+        try:
+            client = get_google_client(
+                refresh_token,
+                client_id=self._settings.google_client_id or "",
+                client_secret=self._settings.google_client_secret or "",
+                token_uri=self._settings.google_token_uri,
+                api_endpoint=self._settings.google_api_endpoint,
+                requests_per_minute=self._settings.gsc_requests_per_minute,
+                http=self._http,
+            )
+            account.client = client
+            return _Opened(account, list_properties(client))
+        except FetchError as error:
+            return _Opened(account, error)
+
+    def _ask_sites_of(self, opened: _Opened) -> None:
+        """Choose each site's property; sites that share one share its request."""
+        account = opened.account
+        if isinstance(opened.outcome, FetchError):
+            if isinstance(opened.outcome, SettingsError):
+                self._ended_by = opened.outcome
+            self._fail(account.sites, opened.outcome, account.id)
+            return
+        properties: dict[str, list[Site]] = defaultdict(list)
+        for site in account.sites:
+            try:
+                url = choose_property(site.domain, site.gsc_property, opened.outcome)
+                properties[url].append(site)
+            except TargetDenied as error:
+                self._fail([site], error, account.id)
+        log.debug("account %s: %d properties to ask", account.id, len(properties))
+        for url, sites in properties.items():
+            self._workers.submit(partial(self._ask, account, url, sites))
+
+    def _ask(self, account: Account, url: str, sites: list[Site]) -> _Asked:
+        """Runs on a worker: one request for all days of one property."""
+        ended_by = self._ended_by or account.ended_by
+        if ended_by is not None:
+            return _Asked(account, sites, ended_by)
+        days = {day for site in sites for day in self._open_sites[site.id]}
+        assert account.client is not None
+        try:
+            answer = get_gsc_data(
+                account.client,
+                url,
+                days,
+                today=self._today,
+                search_type=self._settings.gsc_search_type,
+            )
+            return _Asked(account, sites, answer)
+        except FetchError as error:
+            # At once, for the other workers: a refused account is not asked again.
+            if _ends_account(error):
+                account.ended_by = error
+            return _Asked(account, sites, error)
+
+    def _take(self, asked: _Asked) -> None:
+        if isinstance(asked.outcome, FetchError):
+            if isinstance(asked.outcome, SettingsError):
+                self._ended_by = asked.outcome
+            self._fail(asked.sites, asked.outcome, asked.account.id)
+            return
+        self._advance(len(asked.sites))
+        days_of = {site.id: self._open_sites.pop(site.id) for site in asked.sites}
+        self._answers.append((days_of, asked.outcome))
+
+    def _settle(self) -> None:
+        """Decide the days without a row, once every property has shown where its data end."""
+        until = published_until((answer for _, answer in self._answers), self._today)
+        for days_of, answer in self._answers:
+            known, waiting = settle_days(answer, until)
+            for site_id, days in days_of.items():
+                self._result.numbers[site_id] = {d: known[d] for d in days if d in known}
+                if unpublished := [day for day in days if day in waiting]:
+                    self._result.waiting[site_id] = unpublished
+
+    def _fail(self, sites: Iterable[Site], error: FetchError, account_id: SiteId | None) -> None:
+        """Sites that stay unknown. A wrong setting of ours is no account's failure."""
+        account = None if isinstance(error, SettingsError) else account_id
+        by_days: dict[tuple[date, ...], list[SiteId]] = defaultdict(list)
+        for site in sites:
+            by_days[tuple(self._open_sites.pop(site.id))].append(site.id)
+            self._advance(1)
+        for days, ids in by_days.items():
+            self._result.failures.append(
+                Failure(error.kind, "gsc", error.message, error.mend, tuple(ids), days, account)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    account: Account
+    outcome: list[Property] | FetchError
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    account: Account
+    sites: list[Site]
+    outcome: PropertyAnswer | FetchError
+
+
+def _ends_account(error: FetchError) -> bool:
+    if isinstance(error, TargetDenied):
+        return False
+    return isinstance(error, CredentialsError | AccessDenied | QuotaExhausted)
+
+
+def _by_account(plan: Plan, site_ids: Mapping[SiteId, object]) -> dict[SiteId, list[Site]]:
+    groups: dict[SiteId, list[Site]] = defaultdict(list)
+    for site_id in site_ids:
+        site = plan.sites[site_id]
+        if site.gsc_account_id is not None:
+            groups[site.gsc_account_id].append(site)
+    return groups

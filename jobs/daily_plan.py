@@ -1,0 +1,150 @@
+"""What a nightly run asks for: which days, which sites, and of each site which days."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from config import Settings
+from db import Database
+from models import (
+    GSC_METRICS,
+    MATOMO_METRICS,
+    GscAccount,
+    Site,
+    SiteId,
+    StoredDay,
+    Window,
+    days_between,
+)
+
+
+class CannotRun(Exception):
+    """The run cannot begin: what is in the way, and what mends it."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of one run.
+
+    matomo, gsc: the days to ask for, by site; sites that a source does not know are left out.
+    rows: the days of which each site has a row afterwards, fetched or not.
+    only_sites: what to narrow reads to; empty for all sites.
+    """
+
+    sites: Mapping[SiteId, Site]
+    accounts: Sequence[GscAccount]
+    matomo: Mapping[SiteId, list[date]]
+    gsc: Mapping[SiteId, list[date]]
+    rows: Mapping[SiteId, list[date]]
+    only_sites: tuple[SiteId, ...] = ()
+
+
+def load_plan(database: Database, arguments: argparse.Namespace, window: Window) -> Plan:
+    """Read sites, accounts and, for `--gaps`, what is stored already; decide what to ask for.
+
+    Raises:
+        CannotRun: no sites. DatabaseError: the database is unreachable or refuses.
+    """
+    sites = choose_sites(database.read_sites(), arguments.sites)
+    only = tuple(site.id for site in sites) if arguments.sites else ()
+    wants_gsc = arguments.source != "matomo" and any(s.gsc_account_id is not None for s in sites)
+    accounts = database.read_gsc_accounts() if wants_gsc else []
+    stored = database.read_days(window, only) if arguments.gaps else None
+    return make_plan(
+        sites, accounts, window, source=arguments.source, stored=stored, only_sites=only
+    )
+
+
+def choose_window(arguments: argparse.Namespace, settings: Settings, now: datetime) -> Window:
+    """The days asked for, else LOOKBACK_DAYS days ending TARGET_DAYS_AGO days ago in TIMEZONE.
+
+    Raises:
+        CannotRun: a day that has not begun.
+    """
+    today = now.astimezone(settings.timezone).date()
+    if arguments.date:
+        window = Window(arguments.date, arguments.date)
+    elif arguments.first:
+        window = Window(arguments.first, arguments.last)
+    else:
+        target = today - timedelta(days=settings.target_days_ago)
+        window = Window(target - timedelta(days=settings.lookback_days - 1), target)
+    if window.last > today:
+        raise CannotRun(
+            f"{window.last} is in the future (today is {today} in {settings.timezone})",
+            "ask for days that have begun",
+        )
+    return window
+
+
+def choose_sites(sites: Iterable[Site], wanted: Collection[str]) -> list[Site]:
+    """The sites to work on: all, or those of `--site`.
+
+    Raises:
+        CannotRun: there are none, or an asked one is not among them.
+    """
+    by_id = {str(site.id): site for site in sites}
+    if not by_id:
+        raise CannotRun(
+            "no sites to work on: the table sites shows no row with status_deployment = 'deployed'",
+            "set status_deployment = 'deployed' on your sites; if it is, SUPABASE_SERVICE_KEY is "
+            "not the service key (row level security shows nothing to any other)",
+        )
+    unknown = [site_id for site_id in wanted if site_id not in by_id]
+    if unknown:
+        raise CannotRun(
+            f"no deployed site has the id {', '.join(unknown)}", "take the ids from table sites"
+        )
+    return [by_id[site_id] for site_id in dict.fromkeys(wanted)] if wanted else list(by_id.values())
+
+
+def make_plan(
+    sites: Iterable[Site],
+    accounts: Sequence[GscAccount],
+    window: Window,
+    *,
+    source: str | None = None,
+    stored: Iterable[StoredDay] | None = None,
+    only_sites: tuple[SiteId, ...] = (),
+) -> Plan:
+    """Ask every source for the whole window, or, given what is `stored`, only for its gaps."""
+    sites = list(sites)
+    days = days_between(window.first, window.last)
+    known = None if stored is None else {(row.site_id, row.day): row.numbers for row in stored}
+
+    def missing(site: Site, metrics: Collection[str]) -> list[date]:
+        if known is None:
+            return days
+        return [
+            day
+            for day in days
+            if any((known.get((site.id, day)) or {}).get(metric) is None for metric in metrics)
+        ]
+
+    matomo = {
+        site.id: missing(site, MATOMO_METRICS)
+        for site in sites
+        if source != "gsc" and site.matomo_site_id is not None
+    }
+    gsc = {
+        site.id: missing(site, GSC_METRICS)
+        for site in sites
+        if source != "matomo" and site.gsc_account_id is not None
+    }
+
+    def rows_of(site: Site) -> list[date]:
+        if known is None:
+            return days
+        asked = {*matomo.get(site.id, ()), *gsc.get(site.id, ())}
+        return [day for day in days if day in asked or (site.id, day) not in known]
+
+    rows = {site.id: rows_of(site) for site in sites}
+    return Plan({s.id: s for s in sites}, accounts, matomo, gsc, rows, only_sites)

@@ -1,0 +1,86 @@
+"""What a nightly run says of itself: the plan, each source's outcome, and the final report."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+
+from config import Settings
+from jobs.daily_gsc import SearchConsoleResult
+from jobs.daily_matomo import MatomoResult
+from jobs.daily_plan import Plan
+from jobs.daily_store import Change
+from jobs.recording import Run
+from logs import report
+from models import Window
+from summary import count, describe_days, failure_lines, merge_failures
+
+CHANGES_SHOWN = 100
+
+log = logging.getLogger("aggregator")
+
+
+def log_plan(plan: Plan, window: Window, settings: Settings, now: datetime) -> None:
+    """One line of what this run is about, and what is provisional or left out by configuration."""
+    log.info("%s, %s", count(len(plan.sites), "site"), window)
+    today = now.astimezone(settings.timezone).date()
+    if window.last == today:
+        log.warning("%s is not over yet: its numbers are provisional, run the day again", today)
+    for source, asked in (("Matomo site id", plan.matomo), ("Search Console account", plan.gsc)):
+        without = len(plan.sites) - len(asked)
+        if asked and without:
+            log.info("%s without a %s", count(without, "site"), source)
+
+
+def log_sources(plan: Plan, matomo: MatomoResult, gsc: SearchConsoleResult) -> None:
+    """One line per source when both are done, and what Google has not published yet."""
+    for name, got, asked in (
+        ("Matomo", matomo.sites, plan.matomo),
+        ("Search Console", gsc.sites, plan.gsc),
+    ):
+        if asked:
+            wanted = sum(1 for days in asked.values() if days)
+            log.info("%s: numbers for %d of %s", name, got, count(wanted, "site"))
+    per_day = Counter(day for days in gsc.waiting.values() for day in days)
+    for day, sites in sorted(per_day.items()):
+        log.info("Search Console has not published %s yet (%s)", day, count(sites, "site"))
+
+
+def show_changes(changes: Iterable[Change], plan: Plan) -> None:
+    """What a dry run would have changed, one number a line."""
+    total = 0
+    for change in changes:
+        total += 1
+        if total <= CHANGES_SHOWN:
+            old = "unknown" if change.old is None else change.old
+            name = plan.sites[change.site_id].domain
+            report(f"would change {name} {change.day} {change.metric}: {old} -> {change.new}")
+    if total > CHANGES_SHOWN:
+        report(f"... and {total - CHANGES_SHOWN} more")
+    report(f"dry run: {count(total, 'number')} would change, nothing was written")
+
+
+def report_run(run: Run, window: Window, plan: Plan) -> None:
+    """The final report. Its last line is fixed by contract."""
+    failures = merge_failures(run.failures)
+    if failures:
+        lacking = len({site for failure in failures for site in failure.sites})
+        report(
+            f"INCOMPLETE: {count(lacking, 'site')} of {run.counts['sites']} lack numbers, "
+            f"{count(len(failures), 'reason')}"
+        )
+        names = {site.id: site.domain for site in plan.sites.values()}
+        for line in failure_lines(failures, names):
+            report(line)
+        report("")
+    else:
+        report(f"COMPLETE: {describe_days(list(window))}")
+    counts = run.counts
+    report(
+        f"Processed {counts['sites']} sites. Fetched Matomo data for {counts['matomo']}. "
+        f"Fetched GSC data for {counts['gsc']}. Stored {counts.get('stored', 0)} records.",
+        counts=counts,
+        failures=len(failures),
+    )

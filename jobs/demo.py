@@ -1,0 +1,144 @@
+"""`aggregator.py demo`: the real program on an embedded Postgres and stand-ins of the remote APIs.
+
+A 28-day backfill, then a nightly run on a bad night, then what the table holds. No account needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import cli
+from config import HOME, Settings
+from db import open_database
+from models import METRICS, StoredDay, Window
+from sandbox import Fault, Sandbox, World, seed
+from storage.embedded import EmbeddedPostgres
+from storage.migrations import apply_pending
+from storage.postgres import connect
+
+Nightly = Callable[[argparse.Namespace, Settings, datetime], int]
+
+DIRECTORY = HOME / ".demo" / "postgres"
+SITES, ACCOUNTS = 198, 5
+BACKFILL_DAYS = 28
+DAYS_SHOWN = 7
+
+WORLD = World(
+    sites=SITES,
+    accounts=ACCOUNTS,
+    matomo_hidden=frozenset({17}),
+    parent_only=frozenset({42}),
+    no_property=frozenset({99}),
+)
+
+BAD_NIGHT = (
+    Fault("token", "invalid_grant", account=3),
+    Fault("matomo", "http_500_json", site=8),
+    Fault("query", "quota_exceeded_load", site=11),
+)
+
+
+def run_demo(nightly: Nightly) -> int:
+    """Run the demo and return its exit status: 0 when both runs did what they should."""
+    console = Console(highlight=False)
+    now = datetime.now(UTC)
+    with Sandbox(WORLD) as sandbox:
+        settings = demo_settings(sandbox)
+        server = EmbeddedPostgres(DIRECTORY)  # held here, so that it runs throughout
+        conninfo = server.start()
+        try:
+            list(apply_pending(conninfo, HOME / "supabase" / "migrations"))
+            fill_tables(conninfo)
+            last = now.date() - timedelta(days=settings.target_days_ago)
+            first = last - timedelta(days=BACKFILL_DAYS - 1)
+            console.rule(f"Backfill: aggregator.py --from {first} --to {last}")
+            backfill = nightly(_arguments("--from", str(first), "--to", str(last)), settings, now)
+            console.rule("A bad night: aggregator.py")
+            sandbox.faults.add(*BAD_NIGHT)
+            bad_night = nightly(_arguments(), settings, now)
+            with open_database(settings) as database:
+                window = Window(last - timedelta(days=DAYS_SHOWN - 1), last)
+                console.rule("What daily_analytics holds now")
+                console.print(stored_table(database.read_days(window), window))
+        finally:
+            server.stop()
+    console.print(
+        f"\nBoth runs exit {backfill}, since some sites fail in both: the reasons stand above, "
+        "each with what mends it.\nThe bad night lost nothing that the backfill had stored. "
+        f"The database stays in {server.location}."
+    )
+    return 0 if (backfill, bad_night) == (1, 1) else 1
+
+
+def demo_settings(sandbox: Sandbox) -> Settings:
+    """Settings that point at the stand-ins; nothing of the machine's own is read."""
+    from sandbox.world import CLIENT_ID, CLIENT_SECRET, MATOMO_TOKEN
+
+    return Settings(
+        database_url=f"embedded:{DIRECTORY}",
+        matomo_api_url=sandbox.matomo_url.rstrip("/"),
+        matomo_api_token=MATOMO_TOKEN,
+        google_client_id=CLIENT_ID,
+        google_client_secret=CLIENT_SECRET,
+        google_api_endpoint=sandbox.google_url,
+        google_token_uri=sandbox.token_url,
+        http_attempts=2,
+    )
+
+
+def fill_tables(conninfo: str) -> None:
+    """Put the made-up accounts and sites into their tables, once."""
+    accounts, sites = seed.rows(WORLD)
+    with connect(conninfo) as connection, connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into public.gsc_accounts (id, oauth_refresh_token) "
+            "values (%(id)s, %(oauth_refresh_token)s) on conflict do nothing",
+            accounts,
+        )
+        cursor.executemany(
+            "insert into public.sites (id, domain, matomo_site_id, gsc_account_id, gsc_property, "
+            "status_deployment) values (%(id)s, %(domain)s, %(matomo_site_id)s, "
+            "%(gsc_account_id)s, %(gsc_property)s, %(status_deployment)s) on conflict do nothing",
+            sites,
+        )
+
+
+def stored_table(rows: Iterable[StoredDay], window: Window) -> Table:
+    """One line per day: totals, and for how many sites each number is known, zero and unknown."""
+    by_day: dict[date, list[StoredDay]] = {day: [] for day in window}
+    for row in rows:
+        by_day[row.day].append(row)
+    table = Table(box=box.SIMPLE, caption="known / of which zero / unknown sites")
+    table.add_column("day")
+    for name in ("visits", "sites", "clicks", "impressions", "sites"):
+        table.add_column(name, justify="right")
+    for day, of_day in by_day.items():
+        visits, clicks, impressions = ([r.numbers[m] for r in of_day] for m in METRICS)
+        table.add_row(
+            str(day),
+            _total(visits),
+            _sites(visits),
+            _total(clicks),
+            _total(impressions),
+            _sites(impressions),
+        )
+    return table
+
+
+def _total(numbers: list[int | None]) -> str:
+    return f"{sum(number for number in numbers if number is not None):,}"
+
+
+def _sites(numbers: list[int | None]) -> str:
+    known = sum(number is not None for number in numbers)
+    return f"{known} / {numbers.count(0)} / {len(numbers) - known}"
+
+
+def _arguments(*words: str) -> argparse.Namespace:
+    return cli.parse_arguments(["daily", *words])

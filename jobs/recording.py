@@ -1,0 +1,177 @@
+"""The run history: every job that fetches writes one row of `aggregator_runs` through this."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from config import Settings
+from db import Database
+from models import Failure, SiteId, Window
+from storage.errors import DatabaseError, MissingRelation
+from storage.runs import RunRecord
+from summary import merge_failures
+
+MARGIN = timedelta(hours=1)
+"""A run on another machine counts as dead this long after its deadline."""
+
+DIED = Failure(
+    kind="interrupted",
+    source="run",
+    message="the run died without a word (killed, or the machine went down)",
+    mend="nothing to do if the next run is complete: it reads these days again",
+)
+
+log = logging.getLogger("aggregator.runs")
+
+
+@dataclass(slots=True)
+class Run:
+    """What a job reports of itself while it runs. No failures at the end: it is complete."""
+
+    failures: list[Failure] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def recorded_run(
+    database: Database,
+    job: str,
+    window: Window | None,
+    started_at: datetime,
+    settings: Settings,
+    *,
+    keep: bool = True,
+) -> Iterator[Run]:
+    """Record a run: a row at the start, its outcome at the end, whatever ends it.
+
+    Runs of the job that died are closed first. The history never fails a run: where it cannot be
+    kept, one warning says so.
+
+    keep: False leaves no trace (a dry run).
+    """
+    run = Run()
+    history = _History(database, job, kept=keep)
+    history.close_dead_runs(started_at, settings.run_deadline_seconds)
+    history.start(window, started_at)
+    try:
+        yield run
+    except BaseException as error:
+        history.finish("failed", run, [*run.failures, _failure_of(error)])
+        raise
+    history.finish("incomplete" if run.failures else "complete", run, run.failures)
+
+
+class _History:
+    """Writes to aggregator_runs as long as that works."""
+
+    def __init__(self, database: Database, job: str, *, kept: bool) -> None:
+        self._database = database
+        self._job = job
+        self._run_id: SiteId | None = None
+        self._kept = kept
+
+    def start(self, window: Window | None, started_at: datetime) -> None:
+        record = RunRecord(
+            status="running",
+            job=self._job,
+            started_at=started_at,
+            window_from=window.first if window else None,
+            window_to=window.last if window else None,
+            counts={"process": _this_process()},
+        )
+
+        def insert() -> None:
+            self._run_id = self._database.insert_run(record)
+
+        self._try(insert)
+
+    def finish(self, status: str, run: Run, failures: list[Failure]) -> None:
+        run_id = self._run_id
+        if run_id is None:
+            return
+        record = RunRecord(
+            status=status,
+            finished_at=datetime.now(UTC),
+            counts=dict(run.counts),
+            failures=[_as_json(failure) for failure in merge_failures(failures)],
+        )
+        self._try(lambda: self._database.update_run(run_id, record))
+
+    def close_dead_runs(self, now: datetime, deadline: float) -> None:
+        """Open runs whose process is gone; of other machines, those long past their deadline."""
+
+        def close() -> None:
+            for run_id, started_at, counts in self._database.read_open_runs(self._job):
+                overdue = now - started_at > timedelta(seconds=deadline) + MARGIN
+                if _has_died(counts.get("process"), overdue=overdue):
+                    record = RunRecord(status="failed", finished_at=now, failures=[_as_json(DIED)])
+                    self._database.update_run(run_id, record)
+                    log.warning("the run of %s never ended: closed as failed", started_at)
+
+        self._try(close)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """The history never fails a run: one warning where it cannot be kept, then silence."""
+        if not self._kept:
+            return
+        try:
+            write()
+        except MissingRelation:
+            self._kept = False
+            log.warning(
+                "no run history: the table aggregator_runs is missing; "
+                "supabase/migrations/20261121000100_aggregator_runs.sql adds it"
+            )
+        except DatabaseError as error:
+            self._kept = False
+            log.warning("no run history: %s", error)
+
+
+def _this_process() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "started": _process_start(pid)}
+
+
+def _has_died(process: dict[str, Any] | None, *, overdue: bool) -> bool:
+    """Whether an open run has no process any more. Elsewhere only its deadline can tell."""
+    if not process or process.get("host") != socket.gethostname():
+        return overdue
+    started = _process_start(int(process["pid"]))
+    return started is None or started != process.get("started")
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks: a later process may have the same number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _as_json(failure: Failure) -> dict[str, Any]:
+    return {
+        "kind": failure.kind,
+        "source": failure.source,
+        "account": failure.account,
+        "message": failure.message,
+        "mend": failure.mend,
+        "count": len(failure.sites),
+        "sites": list(failure.sites),
+        "days": [day.isoformat() for day in failure.days],
+    }
+
+
+def _failure_of(error: BaseException) -> Failure:
+    if isinstance(error, DatabaseError):
+        return Failure(error.kind, "database", error.message, error.mend)
+    mend = "see the log of that run, and report it if it is a bug"
+    return Failure("unexpected", "run", f"the run ended with {type(error).__name__}", mend)

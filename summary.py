@@ -1,0 +1,73 @@
+"""The end of a run in words: what is missing, why, what mends it, and one summary line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+from models import Failure, SiteId
+
+SITES_NAMED = 5
+
+
+def merge_failures(failures: Iterable[Failure]) -> list[Failure]:
+    """One failure per reason: those that differ only in sites and days become one, largest first.
+
+    Days are joined over the sites: the reader wants to know where to look, the run history is
+    given the unjoined ones.
+    """
+    merged: dict[tuple[object, ...], tuple[dict[SiteId, None], set[date]]] = {}
+    for failure in failures:
+        key = (failure.kind, failure.source, failure.account, failure.message, failure.mend)
+        sites, days = merged.setdefault(key, ({}, set()))
+        sites.update(dict.fromkeys(failure.sites))
+        days.update(failure.days)
+    joined = [
+        Failure(kind, source, message, mend, tuple(sites), tuple(sorted(days)), account)  # type: ignore[arg-type]
+        for (kind, source, account, message, mend), (sites, days) in merged.items()
+    ]
+    return sorted(joined, key=lambda failure: (failure.kind, -len(failure.sites)))
+
+
+def failure_lines(failures: Sequence[Failure], names: Mapping[SiteId, str]) -> list[str]:
+    """The failures grouped by kind, as lines to print. `names`: domain of each site."""
+    lines: list[str] = []
+    kind = None
+    for failure in merge_failures(failures):
+        if failure.kind != kind:
+            kind = failure.kind
+            lines += ["", f"{kind}:"]
+        lines.append(f"  {_whose(failure, names)}")
+        lines.append(f"    {failure.message}")
+        lines.append(f"    -> {failure.mend}")
+    return lines
+
+
+def describe_days(days: Sequence[date]) -> str:
+    """`2026-11-19`, `2026-11-16 to 2026-11-19`, or with holes `12 days from … to …`."""
+    if len(days) == 1:
+        return str(days[0])
+    span = (days[-1] - days[0]).days + 1
+    if span == len(days):
+        return f"{days[0]} to {days[-1]}"
+    return f"{len(days)} days from {days[0]} to {days[-1]}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 site`, `3 sites`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _whose(failure: Failure, names: Mapping[SiteId, str]) -> str:
+    parts = [failure.source]
+    if failure.account is not None:
+        parts.append(f"account {failure.account}")
+    if failure.sites:
+        domains = sorted(str(names.get(site) or site) for site in failure.sites)
+        named = ", ".join(domains[:SITES_NAMED])
+        more = len(failure.sites) - SITES_NAMED
+        sites = f"{named} and {more} more" if more > 0 else named
+        parts.append(f"{count(len(failure.sites), 'site')} ({sites})")
+    if failure.days:
+        parts.append(describe_days(failure.days))
+    return ", ".join(parts)
