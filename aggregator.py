@@ -121,7 +121,7 @@ def demo(_arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = cli.parse_arguments(sys.argv[1:] if argv is None else argv)
-    from jobs.daily_plan import CannotRun
+    from jobs.recording import CannotRun
     from logs import set_up_logging
     from storage.errors import DatabaseError
 

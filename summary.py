@@ -10,21 +10,22 @@ from models import Failure, SiteId
 SITES_NAMED = 5
 
 
-def merge_failures(failures: Iterable[Failure]) -> list[Failure]:
+def merge_failures(failures: Iterable[Failure], *, exact: bool = False) -> list[Failure]:
     """One failure per reason: those that differ only in sites and days become one, largest first.
 
-    Days are joined over the sites: the reader wants to know where to look, the run history is
-    given the unjoined ones.
+    Days are joined over the sites, for people. `exact` joins only sites that miss the same days,
+    so that each failure still spans exactly the unknown cells.
     """
     merged: dict[tuple[object, ...], tuple[dict[SiteId, None], set[date]]] = {}
     for failure in failures:
-        key = (failure.kind, failure.source, failure.account, failure.message, failure.mend)
+        reason = (failure.kind, failure.source, failure.account, failure.message, failure.mend)
+        key = (*reason, failure.days if exact else ())
         sites, days = merged.setdefault(key, ({}, set()))
         sites.update(dict.fromkeys(failure.sites))
         days.update(failure.days)
     joined = [
         Failure(kind, source, message, mend, tuple(sites), tuple(sorted(days)), account)  # type: ignore[arg-type]
-        for (kind, source, account, message, mend), (sites, days) in merged.items()
+        for (kind, source, account, message, mend, _), (sites, days) in merged.items()
     ]
     return sorted(joined, key=lambda failure: (failure.kind, -len(failure.sites)))
 

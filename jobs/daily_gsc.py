@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -18,7 +18,7 @@ from fetchers.errors import (
     SettingsError,
     TargetDenied,
 )
-from fetchers.google_client import GoogleClient, get_google_client
+from fetchers.google_client import get_google_client
 from fetchers.gsc import (
     Clicks,
     PropertyAnswer,
@@ -32,25 +32,14 @@ from fetchers.gsc import (
 from fetchers.gsc_property import Property, choose_property
 from fetchers.http import Http
 from jobs.daily_plan import Plan
+from jobs.gsc_accounts import Account, decrypt_token, group_by_account
 from jobs.progress import Advance, Bars
-from jobs.tokens import decrypt_token
 from models import Failure, Site, SiteId
 from workers import Workers
 
 log = logging.getLogger("aggregator.gsc")
 
 Numbers = dict[SiteId, dict[date, Clicks]]
-
-
-@dataclass(slots=True)
-class Account:
-    """One account's part of the work, and the error that ended it, if any."""
-
-    id: SiteId
-    stored_token: str | None = field(repr=False)
-    sites: list[Site] = field(default_factory=list)
-    client: GoogleClient | None = None
-    ended_by: FetchError | None = None
 
 
 @dataclass(slots=True)
@@ -93,52 +82,46 @@ class _SearchConsole:
         self._ended_by: FetchError | None = None
 
     def fetch(self) -> SearchConsoleResult:
-        for account in self._group():
-            self._decrypt_and_open(account)
+        for account in self._accounts():
+            self._workers.submit(partial(self._open, account))
         for outcome in self._workers.results():
             if isinstance(outcome, _Opened):
                 self._ask_sites_of(outcome)
             else:
                 self._take(outcome)
-        for account_id, sites in _by_account(self._plan, self._open_sites).items():
-            self._fail(sites, self._http.stop.error(), account_id)
+        for account in group_by_account(self._plan, self._open_sites):
+            self._fail(account.sites, self._http.stop.error(), account.id)
         self._settle()
         return self._result
 
-    def _group(self) -> list[Account]:
-        """Sites by account, without days that Search Console no longer keeps."""
-        tokens = {account.id: account.refresh_token for account in self._plan.accounts}
-        groups: dict[SiteId, Account] = {}
+    def _accounts(self) -> list[Account]:
+        """The accounts to open, with their tokens readable.
+
+        Days that Search Console no longer keeps and unreadable tokens fail here, unasked.
+        """
+        kept: dict[SiteId, list[date]] = {}
         for site_id, days in self._plan.gsc.items():
-            site = self._plan.sites[site_id]
-            kept, gone, error = refuse_old_days(days, self._today)
+            kept[site_id], gone, error = refuse_old_days(days, self._today)
             if error is not None:
-                self._result.failures.append(
-                    Failure(error.kind, "gsc", error.message, error.mend, (site_id,), tuple(gone))
-                )
-            if kept and site.gsc_account_id is not None:
-                account_id = site.gsc_account_id
-                group = groups.setdefault(account_id, Account(account_id, tokens.get(account_id)))
-                group.sites.append(site)
-                self._open_sites[site_id] = kept
-        return list(groups.values())
+                self._record(error, (site_id,), tuple(gone), None)
+        self._open_sites = {site_id: days for site_id, days in kept.items() if days}
+        readable = []
+        for account in group_by_account(self._plan, self._open_sites):
+            try:
+                keys = self._settings.encryption_keys
+                account.refresh_token = decrypt_token(account.id, account.stored_token, keys)
+                readable.append(account)
+            except FetchError as error:
+                self._fail(account.sites, error, account.id)
+        return readable
 
-    def _decrypt_and_open(self, account: Account) -> None:
-        keys = self._settings.encryption_keys
-        try:
-            token = decrypt_token(account.id, account.stored_token, keys)
-        except FetchError as error:
-            self._fail(account.sites, error, account.id)
-            return
-        self._workers.submit(partial(self._open, account, token))
-
-    def _open(self, account: Account, refresh_token: str) -> _Opened:
+    def _open(self, account: Account) -> _Opened:
         """Runs on a worker: one token refresh and one list of properties per account."""
         if self._ended_by is not None:
             return _Opened(account, self._ended_by)
         try:
             client = get_google_client(
-                refresh_token,
+                account.refresh_token,
                 client_id=self._settings.google_client_id or "",
                 client_secret=self._settings.google_client_secret or "",
                 token_uri=self._settings.google_token_uri,
@@ -168,14 +151,14 @@ class _SearchConsole:
                 self._fail([site], error, account.id)
         log.debug("account %s: %d properties to ask", account.id, len(properties))
         for url, sites in properties.items():
-            self._workers.submit(partial(self._ask, account, url, sites))
+            days = {day for site in sites for day in self._open_sites[site.id]}
+            self._workers.submit(partial(self._ask, account, url, sites, days))
 
-    def _ask(self, account: Account, url: str, sites: list[Site]) -> _Asked:
+    def _ask(self, account: Account, url: str, sites: list[Site], days: set[date]) -> _Asked:
         """Runs on a worker: one request for all days of one property."""
         ended_by = self._ended_by or account.ended_by
         if ended_by is not None:
             return _Asked(account, sites, ended_by)
-        days = {day for site in sites for day in self._open_sites[site.id]}
         assert account.client is not None
         try:
             answer = get_gsc_data(
@@ -220,9 +203,18 @@ class _SearchConsole:
             by_days[tuple(self._open_sites.pop(site.id))].append(site.id)
             self._advance(1)
         for days, ids in by_days.items():
-            self._result.failures.append(
-                Failure(error.kind, "gsc", error.message, error.mend, tuple(ids), days, account)
-            )
+            self._record(error, tuple(ids), days, account)
+
+    def _record(
+        self,
+        error: FetchError,
+        ids: tuple[SiteId, ...],
+        days: tuple[date, ...],
+        account: SiteId | None,
+    ) -> None:
+        self._result.failures.append(
+            Failure(error.kind, "gsc", error.message, error.mend, ids, days, account)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +234,3 @@ def _ends_account(error: FetchError) -> bool:
     if isinstance(error, TargetDenied):
         return False
     return isinstance(error, CredentialsError | AccessDenied | QuotaExhausted)
-
-
-def _by_account(plan: Plan, site_ids: Mapping[SiteId, object]) -> dict[SiteId, list[Site]]:
-    groups: dict[SiteId, list[Site]] = defaultdict(list)
-    for site_id in site_ids:
-        site = plan.sites[site_id]
-        if site.gsc_account_id is not None:
-            groups[site.gsc_account_id].append(site)
-    return groups

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 from config import Settings
 from db import Database
+from jobs.recording import CannotRun
 from models import (
     GSC_METRICS,
     MATOMO_METRICS,
@@ -19,15 +20,6 @@ from models import (
     Window,
     days_between,
 )
-
-
-class CannotRun(Exception):
-    """The run cannot begin: what is in the way, and what mends it."""
-
-    def __init__(self, message: str, mend: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.mend = mend
 
 
 @dataclass(frozen=True, slots=True)

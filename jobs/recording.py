@@ -14,6 +14,7 @@ from typing import Any
 
 from config import Settings
 from db import Database
+from logs import redact
 from models import Failure, SiteId, Window
 from storage.errors import DatabaseError, MissingRelation
 from storage.runs import RunRecord
@@ -30,6 +31,15 @@ DIED = Failure(
 )
 
 log = logging.getLogger("aggregator.runs")
+
+
+class CannotRun(Exception):
+    """The run cannot begin: what is in the way, and what mends it."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
 
 
 @dataclass(slots=True)
@@ -101,7 +111,7 @@ class _History:
             status=status,
             finished_at=datetime.now(UTC),
             counts=dict(run.counts),
-            failures=[_as_json(failure) for failure in merge_failures(failures)],
+            failures=[_as_json(failure) for failure in merge_failures(failures, exact=True)],
         )
         self._try(lambda: self._database.update_run(run_id, record))
 
@@ -162,7 +172,7 @@ def _as_json(failure: Failure) -> dict[str, Any]:
         "kind": failure.kind,
         "source": failure.source,
         "account": failure.account,
-        "message": failure.message,
+        "message": redact(failure.message),
         "mend": failure.mend,
         "count": len(failure.sites),
         "sites": list(failure.sites),
@@ -171,7 +181,12 @@ def _as_json(failure: Failure) -> dict[str, Any]:
 
 
 def _failure_of(error: BaseException) -> Failure:
+    """Why a run failed as a whole."""
     if isinstance(error, DatabaseError):
         return Failure(error.kind, "database", error.message, error.mend)
-    mend = "see the log of that run, and report it if it is a bug"
+    if isinstance(error, CannotRun):
+        return Failure("settings", "run", error.message, error.mend)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure("interrupted", "run", "the run was interrupted twice", "run it again")
+    mend = "see the log of that run, and report it: this is a bug"
     return Failure("unexpected", "run", f"the run ended with {type(error).__name__}", mend)

@@ -1,14 +1,42 @@
-"""Stored refresh tokens: plain, or encrypted with a Fernet key."""
+"""The Google accounts of a run: their sites, and their tokens as stored, plain or encrypted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from fetchers.errors import CredentialsError, SettingsError
+from fetchers.errors import CredentialsError, FetchError, SettingsError
+from fetchers.google_client import GoogleClient
+from jobs.daily_plan import Plan
 from logs import redact
-from models import SiteId
+from models import Site, SiteId
 
 FERNET_PREFIX = "gAAAAA"
+
+
+@dataclass(slots=True)
+class Account:
+    """One account's part of the work, and the error that ended it, if any."""
+
+    id: SiteId
+    stored_token: str | None = field(repr=False)
+    refresh_token: str = field(default="", repr=False)
+    sites: list[Site] = field(default_factory=list)
+    client: GoogleClient | None = None
+    ended_by: FetchError | None = None
+
+
+def group_by_account(plan: Plan, site_ids: Iterable[SiteId]) -> list[Account]:
+    """These sites by their account, so that each account is opened once."""
+    tokens = {account.id: account.refresh_token for account in plan.accounts}
+    groups: dict[SiteId, Account] = {}
+    for site_id in site_ids:
+        site = plan.sites[site_id]
+        if site.gsc_account_id is not None:
+            account_id = site.gsc_account_id
+            group = groups.setdefault(account_id, Account(account_id, tokens.get(account_id)))
+            group.sites.append(site)
+    return list(groups.values())
 
 
 def decrypt_token(account_id: SiteId, stored: str | None, keys: Sequence[str]) -> str:
