@@ -18,6 +18,8 @@ exit status:
   130  interrupted (143: terminated); what was fetched is stored
 """
 
+WITHOUT_COMMAND = "Without a command: daily; its options: aggregator.py daily --help\n"
+
 DAILY = """\
 Fetch Matomo visits and Search Console clicks and impressions, and store them in daily_analytics.
 Without dates: LOOKBACK_DAYS days, the last of them TARGET_DAYS_AGO days ago.
@@ -64,8 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aggregator.py",
         description="Brings the analytics of many web sites into your own Supabase or Postgres.",
-        epilog="Without a command: daily.\n\nexample:\n  aggregator.py --date 2026-11-19\n\n"
-        + EXIT_CODES,
+        epilog=f"{WITHOUT_COMMAND}\nexample:\n  aggregator.py --date 2026-11-19\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)

@@ -88,6 +88,7 @@ def set_up_logging(*, verbose: bool = False, quiet: bool = False, style: str = "
     # What a library warns of is in our own failures, in better words; -v shows it.
     root.setLevel(logging.WARNING if verbose else logging.ERROR)
     log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    logging.getLogger("dotenv").setLevel(logging.WARNING)  # a line of .env that it cannot read
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,17 +19,18 @@ from googleapiclient.errors import HttpError
 from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
 
 from fetchers.errors import (
-    CredentialsError,
     FetchError,
     Overloaded,
     SettingsError,
     Temporary,
     UnexpectedAnswer,
 )
-from fetchers.google_errors import api_error, token_error
+from fetchers.google_errors import AccessTokenRefused, api_error, token_error
 from fetchers.http import Http, network_reason
 
 T = TypeVar("T")
+
+log = logging.getLogger("aggregator.google")
 
 RATE_POLL_SECONDS = 0.05
 
@@ -101,10 +103,11 @@ class GoogleClient:
             token = self._credentials.token
             try:
                 return self._guarded(lambda: self._send(request))
-            except CredentialsError:
-                if self._renewed:
+            except AccessTokenRefused:
+                if self._renewed and token == self._credentials.token:
                     raise
-            # The token may have been revoked early: one forced refresh an account and run.
+            # The token may have been revoked early: one forced refresh an account and run, by
+            # whichever thread is first; the others find another token there and send again.
             self._renewed = True
             self._credentials.drop(token)
             self._wait_for_rate()
@@ -113,6 +116,7 @@ class GoogleClient:
         return self._http.retrying(attempt)
 
     def _send(self, request: Any) -> dict[str, Any]:
+        log.debug("%s %s", request.method, request.uri)
         answer = request.execute(http=self._authorized_http(), num_retries=0)
         if not isinstance(answer, dict):  # googleapiclient hands a page of HTML on as text
             raise UnexpectedAnswer(

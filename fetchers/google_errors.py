@@ -36,6 +36,10 @@ NEW_CONSENT = (
 MESSAGE_LIMIT = 200
 
 
+class AccessTokenRefused(CredentialsError):
+    """The API refused an access token: it may have been revoked early, a new one may work."""
+
+
 def api_error(error: HttpError, host: str) -> FetchError:
     """Sort an error answer of Search Console. `host` is who answered, for the message.
 
@@ -87,7 +91,7 @@ def _by_status(status: int, said: str, retry_after: float | None) -> FetchError:
             f"{said} (a redirect, not followed)", mend="correct GOOGLE_API_ENDPOINT"
         )
     if status == 401:
-        return CredentialsError(said, mend=NEW_CONSENT)
+        return AccessTokenRefused(said, mend=NEW_CONSENT)
     if status == 403 and "sufficient permission" in said:
         return TargetDenied(
             said, mend="add the account as a user of the property in Search Console"

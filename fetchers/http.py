@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -19,6 +20,8 @@ from retrying import call_with_retries
 from stopping import Stop
 
 T = TypeVar("T")
+
+log = logging.getLogger("aggregator.http")
 
 CHUNK_BYTES = 64 * 1024
 
@@ -89,6 +92,7 @@ class Http:
         """
         host = urlsplit(url).netloc
         with self.slot():
+            log.debug("POST %s %s", url, dict(params))
             budget = min(self.timeout_seconds, self.stop.remaining_seconds())
             try:
                 return self._read(url, params, data, budget)
