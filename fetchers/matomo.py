@@ -28,7 +28,7 @@ DAYS_PER_REQUEST = 31
 """50 sites x 31 days are ~1,500 cells, ~5 s on a warm server (125 sites x 20 days took 7 s)."""
 
 FAILED_REQUESTS_IN_A_ROW = 3
-"""After this many failures for good, with no answer between, see whether Matomo is down."""
+"""After this many failures with no answer between them, see whether Matomo is down at all."""
 
 VIEWABLE_SITES = {
     "method": "SitesManager.getSitesIdWithAtLeastViewAccess",
@@ -199,15 +199,15 @@ class _Batches:
         try:
             parsed = fetch_visits(batch, self._server, self._http)
         except FetchError as error:
-            if isinstance(error, CredentialsError) or self._is_down(error, batch):
+            if isinstance(error, CredentialsError) or self._is_down(error):
                 self._gave_up = error
             return batch, error
         self._failed_in_a_row = 0
         return batch, parsed
 
-    def _is_down(self, error: FetchError, batch: Batch) -> bool:
+    def _is_down(self, error: FetchError) -> bool:
         """After a few failures in a row, one cheap call tells a dead server from bad sites."""
-        if not isinstance(error, Temporary) or _asking_for_less_helps(error, batch):
+        if not isinstance(error, Temporary):
             return False
         self._failed_in_a_row += 1
         if self._failed_in_a_row < FAILED_REQUESTS_IN_A_ROW:
@@ -231,9 +231,10 @@ class _Batches:
 
 
 def _asking_for_less_helps(error: FetchError, batch: Batch) -> bool:
+    """One site may be the reason: too large a report, or one that crashes PHP (502, no answer)."""
     if isinstance(error, TargetDenied):  # a site was deleted or hidden while we ran
         return len(batch.sites) > 1
-    return isinstance(error, Overloaded) and bool(batch.halves())
+    return isinstance(error, Temporary) and bool(batch.halves())
 
 
 def _hidden_message(viewable: Collection[int]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.tables import migrate
 from tests.services.postgres import PostgresServer
 
 _numbers = itertools.count(1)
@@ -24,4 +25,19 @@ def database_url(postgres: PostgresServer) -> Iterator[str]:
     """An empty database of this test's own."""
     name = f"test_{next(_numbers)}"
     yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """Name of a database with the program's tables, to make others from."""
+    migrate(postgres.create_database("migrated"))
+    return "migrated"
+
+
+@pytest.fixture
+def migrated_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database of this test's own with the program's empty tables (ids are uuids)."""
+    name = f"test_{next(_numbers)}"
+    yield postgres.create_database(name, template=migrated_template)
     postgres.drop_database(name)
