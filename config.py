@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
+
+from config_values import (
+    parse_database_url,
+    parse_fernet_keys,
+    parse_matomo_url,
+    parse_search_type,
+    parse_secret,
+    parse_supabase_url,
+    parse_timezone,
+    parse_url,
+)
 
 HOME = Path(__file__).resolve().parent
 """Where the program lives: `.env` and relative paths are found here, whatever cron's cwd is."""
@@ -40,7 +50,6 @@ RESERVED = (
 """Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-SEARCH_TYPES = ("web", "image", "video", "news", "discover", "googleNews")
 
 T = TypeVar("T")
 
@@ -175,35 +184,36 @@ class _Reader:
 
     def settings(self) -> Settings:
         default = Settings()
-        supabase_url = self.read("SUPABASE_URL", _supabase_url)
-        key = self.read("SUPABASE_SERVICE_KEY", _secret, "SUPABASE_SERVICE_ROLE_KEY")
+        supabase_url = self.read("SUPABASE_URL", parse_supabase_url)
+        key = self.read("SUPABASE_SERVICE_KEY", parse_secret, "SUPABASE_SERVICE_ROLE_KEY")
         if supabase_url and not key:
             self.problems.append("SUPABASE_SERVICE_KEY is missing (SUPABASE_URL is set)")
         return Settings(
             supabase_url=supabase_url,
             supabase_service_key=key,
-            database_url=self.read("DATABASE_URL", _database_url) or self._pgdatabase(),
-            matomo_api_url=self.read("MATOMO_API_URL", _matomo_url, "MATOMO_URL"),
-            matomo_api_token=self.read("MATOMO_API_TOKEN", _secret, "MATOMO_KEY"),
-            google_client_id=self.read("GOOGLE_CLIENT_ID", _secret),
-            google_client_secret=self.read("GOOGLE_CLIENT_SECRET", _secret),
-            encryption_keys=self.read("ENCRYPTION_KEY", _fernet_keys) or (),
+            database_url=self.read("DATABASE_URL", parse_database_url) or self._pgdatabase(),
+            matomo_api_url=self.read("MATOMO_API_URL", parse_matomo_url, "MATOMO_URL"),
+            matomo_api_token=self.read("MATOMO_API_TOKEN", parse_secret, "MATOMO_KEY"),
+            google_client_id=self.read("GOOGLE_CLIENT_ID", parse_secret),
+            google_client_secret=self.read("GOOGLE_CLIENT_SECRET", parse_secret),
+            encryption_keys=self.read("ENCRYPTION_KEY", parse_fernet_keys) or (),
             target_days_ago=self.number("TARGET_DAYS_AGO", default.target_days_ago, 0, 3650),
             lookback_days=self.number("LOOKBACK_DAYS", default.lookback_days, 1, 480),
-            timezone=self.read("TIMEZONE", _timezone) or default.timezone,
+            timezone=self.read("TIMEZONE", parse_timezone) or default.timezone,
             concurrency=self.number("CONCURRENCY", default.concurrency, 1, 256),
             gsc_requests_per_minute=self.number(
                 "GSC_REQUESTS_PER_MINUTE", default.gsc_requests_per_minute, 1, 1_000_000
             ),
-            gsc_search_type=self.read("GSC_SEARCH_TYPE", _search_type) or default.gsc_search_type,
+            gsc_search_type=self.read("GSC_SEARCH_TYPE", parse_search_type)
+            or default.gsc_search_type,
             http_timeout_seconds=self.seconds("HTTP_TIMEOUT", default.http_timeout_seconds),
             http_attempts=self.number("HTTP_ATTEMPTS", default.http_attempts, 1, 20),
             run_deadline_seconds=self.seconds("RUN_DEADLINE", default.run_deadline_seconds),
             matomo_sites_per_request=self.number(
                 "MATOMO_SITES_PER_REQUEST", default.matomo_sites_per_request, 1, 1000
             ),
-            google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", _url),
-            google_token_uri=self.read("GOOGLE_TOKEN_URI", _url) or default.google_token_uri,
+            google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", parse_url),
+            google_token_uri=self.read("GOOGLE_TOKEN_URI", parse_url) or default.google_token_uri,
         )
 
     def read(self, name: str, parse: Callable[[str], T], alias: str | None = None) -> T | None:
@@ -237,77 +247,4 @@ class _Reader:
         """matomo-postgres keeps its connection string in PGDATABASE; a bare name is not one."""
         if "://" not in self.values.get("PGDATABASE", ""):
             return None
-        return self.read("PGDATABASE", _database_url)
-
-
-def _secret(text: str) -> str:
-    # A header or body cannot carry these; the HTTP libraries would quote the value in their error.
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise ValueError("holds white space or characters outside ASCII: copy it again")
-    return text
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or True)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("must be a URL such as https://host.example")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must be a bare URL: no user name, password, ? or # in it")
-    return text.rstrip("/")
-
-
-def _matomo_url(text: str) -> str:
-    return _url(_url(text).removesuffix("/index.php"))
-
-
-def _supabase_url(text: str) -> str:
-    return _url(_url(text).removesuffix("/rest/v1"))
-
-
-def _database_url(text: str) -> str:
-    if text.startswith("embedded:"):
-        if not text.removeprefix("embedded:"):
-            raise ValueError("names no directory after embedded:")
-        return text
-    if not re.match(r"postgres(ql)?://", text):
-        raise ValueError("must begin with postgresql:// or be embedded:DIR")
-    # A raw @ / ? # in the password makes libpq take a part of it for the host, and print it.
-    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
-    if text.count("@") > 1 or ("@" in text and "@" not in authority):
-        raise ValueError("has a password with special characters: write them as %40 (@), %2F (/) …")
-    try:
-        port = urlsplit(text).port
-    except ValueError:
-        port = -1
-    if port == -1:
-        raise ValueError("has no valid port: special characters of the password go as %23 (#) …")
-    return text
-
-
-def _fernet_keys(text: str) -> tuple[str, ...]:
-    keys = tuple(part.strip() for part in text.split(",") if part.strip())
-    for key in keys:
-        try:
-            usable = len(base64.urlsafe_b64decode(key.encode("ascii"))) == 32
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError("must be one or more Fernet keys (44 characters), comma separated")
-    return keys
-
-
-def _timezone(text: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
-
-
-def _search_type(text: str) -> str:
-    if text not in SEARCH_TYPES:
-        raise ValueError(f"must be one of {', '.join(SEARCH_TYPES)}")
-    return text
+        return self.read("PGDATABASE", parse_database_url)

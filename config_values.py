@@ -1,0 +1,83 @@
+"""What the text of a variable must look like; a ValueError continues the sentence "NAME …"."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+SEARCH_TYPES = ("web", "image", "video", "news", "discover", "googleNews")
+
+
+def parse_secret(text: str) -> str:
+    # A header or body cannot carry these; the HTTP libraries would quote the value in their error.
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("holds white space or characters outside ASCII: copy it again")
+    return text
+
+
+def parse_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL such as https://host.example")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a bare URL: no user name, password, ? or # in it")
+    return text.rstrip("/")
+
+
+def parse_matomo_url(text: str) -> str:
+    return parse_url(parse_url(text).removesuffix("/index.php"))
+
+
+def parse_supabase_url(text: str) -> str:
+    return parse_url(parse_url(text).removesuffix("/rest/v1"))
+
+
+def parse_database_url(text: str) -> str:
+    if text.startswith("embedded:"):
+        if not text.removeprefix("embedded:"):
+            raise ValueError("names no directory after embedded:")
+        return text
+    if not re.match(r"postgres(ql)?://", text):
+        raise ValueError("must begin with postgresql:// or be embedded:DIR")
+    # A raw @ / ? # in the password makes libpq take a part of it for the host, and print it.
+    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
+    if text.count("@") > 1 or ("@" in text and "@" not in authority):
+        raise ValueError("has a password with special characters: write them as %40 (@), %2F (/) …")
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        port = -1
+    if port == -1:
+        raise ValueError("has no valid port: special characters of the password go as %23 (#) …")
+    return text
+
+
+def parse_fernet_keys(text: str) -> tuple[str, ...]:
+    keys = tuple(part.strip() for part in text.split(",") if part.strip())
+    for key in keys:
+        try:
+            usable = len(base64.urlsafe_b64decode(key.encode("ascii"))) == 32
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("must be one or more Fernet keys (44 characters), comma separated")
+    return keys
+
+
+def parse_timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
+
+
+def parse_search_type(text: str) -> str:
+    if text not in SEARCH_TYPES:
+        raise ValueError(f"must be one of {', '.join(SEARCH_TYPES)}")
+    return text
