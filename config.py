@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from config_values import (
@@ -49,6 +49,7 @@ RESERVED = (
 )
 """Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
 
+DATABASES = {"SUPABASE_URL", "DATABASE_URL", "PGDATABASE"}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 T = TypeVar("T")
@@ -89,9 +90,11 @@ class Settings:
 
     def secrets(self) -> list[str]:
         """Every value that must never be printed."""
-        password = urlsplit(self.database_url or "").password or ""
+        url = urlsplit(self.database_url or "")
+        in_query = parse_qs(url.query)
         found = [self.supabase_service_key, self.matomo_api_token, self.google_client_secret]
-        found += [password, unquote(password), *self.encryption_keys]
+        found += [url.password, unquote(url.password or ""), *self.encryption_keys]
+        found += [*in_query.get("password", ()), *in_query.get("sslpassword", ())]
         return [value for value in found if value]
 
     def unencrypted(self) -> list[str]:
@@ -123,10 +126,11 @@ def load_settings(
     """
     reader = _Reader(_merge(environ, dotenv))
     settings = reader.settings()
-    problems = reader.problems + [p for need in needs for p in _missing(need, settings)]
-    unique = list(dict.fromkeys(problems))
-    if unique:
-        raise InvalidSettings(unique)
+    problems = list(reader.invalid.values())
+    for need in needs:
+        problems += _missing(need, settings, reader.invalid)
+    if problems:
+        raise InvalidSettings(problems)
     return settings
 
 
@@ -148,13 +152,17 @@ def _merge(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
     return {name: value.strip() for name, value in merged.items() if value.strip()}
 
 
-def _missing(need: str, settings: Settings) -> list[str]:
-    """The variables that this need asks for and that are not set, one sentence each."""
-    if need == "database" and not (settings.supabase_url or settings.database_url):
+def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[str]:
+    """The variables that this need asks for and that are not set, one sentence each.
+
+    Those that are set to something `invalid` are complained of already.
+    """
+    database_given = settings.supabase_url or settings.database_url or DATABASES & set(invalid)
+    if need == "database" and not database_given:
         return [
             "SUPABASE_URL and SUPABASE_SERVICE_KEY, or DATABASE_URL, are missing: which database?"
         ]
-    if need == "postgres" and not settings.database_url:
+    if need == "postgres" and not (settings.database_url or DATABASES & set(invalid)):
         mend = "(on Supabase: the session pooler's connection string)"
         return [f"DATABASE_URL is missing: this command needs a Postgres connection {mend}"]
     wanted = {
@@ -171,23 +179,24 @@ def _missing(need: str, settings: Settings) -> list[str]:
     return [
         f"{name} is missing (or work without it: --source {without})"
         for name, value in wanted.items()
-        if not value
+        if not value and name not in invalid
     ]
 
 
 class _Reader:
-    """Turns strings into values and collects what is wrong with them."""
+    """Turns strings into values and collects what is wrong with them, by variable."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
-        self.problems: list[str] = []
+        self.invalid: dict[str, str] = {}
 
     def settings(self) -> Settings:
         default = Settings()
         supabase_url = self.read("SUPABASE_URL", parse_supabase_url)
         key = self.read("SUPABASE_SERVICE_KEY", parse_secret, "SUPABASE_SERVICE_ROLE_KEY")
         if supabase_url and not key:
-            self.problems.append("SUPABASE_SERVICE_KEY is missing (SUPABASE_URL is set)")
+            missing = "SUPABASE_SERVICE_KEY is missing (SUPABASE_URL is set)"
+            self.invalid.setdefault("SUPABASE_SERVICE_KEY", missing)
         return Settings(
             supabase_url=supabase_url,
             supabase_service_key=key,
@@ -223,7 +232,7 @@ class _Reader:
         try:
             return parse(self.values[found])
         except ValueError as error:
-            self.problems.append(f"{found} {error}")
+            self.invalid[name] = f"{found} {error}"
             return None
 
     def number(self, name: str, default: int, low: int, high: int) -> int:

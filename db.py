@@ -21,14 +21,16 @@ from storage.runs import RunRecord
 
 T = TypeVar("T")
 
-CHUNK_ROWS = 5000
-"""Rows of one REST request: 5,000 take 0.4 s and weigh 0.5 MB (docs/architecture.md)."""
-
 EMBEDDED = "embedded:"
 
 
 class Database(Protocol):
-    """What every database here can do. Methods raise DatabaseError (storage/errors.py)."""
+    """What every database here can do. Methods raise DatabaseError (storage/errors.py).
+
+    chunk_rows: how many rows one `upsert_rows` should get at most.
+    """
+
+    chunk_rows: int
 
     def close(self) -> None: ...
     def read_sites(self) -> list[Site]: ...
@@ -114,8 +116,9 @@ def upsert_daily_analytics(
     def store() -> Stored:
         stored = Stored()
         for metrics, rows in groups.items():
-            for start in range(0, len(rows), CHUNK_ROWS):
-                _store_chunk(database, metrics, rows[start : start + CHUNK_ROWS], stored)
+            for start in range(0, len(rows), database.chunk_rows):
+                chunk = rows[start : start + database.chunk_rows]
+                _store_chunk(database, metrics, chunk, stored)
         return stored
 
     return database.in_one_transaction(store)

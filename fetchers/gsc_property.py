@@ -46,7 +46,34 @@ def parse_host(domain: str) -> str:
     return host.removeprefix("www.")
 
 
-def choose_property(domain: str, override: str | None, properties: Sequence[Property]) -> str:
+class Properties:
+    """What an account lists, found by the spelling of `choose_property`. Made once per account."""
+
+    def __init__(self, listed: Sequence[Property]) -> None:
+        self.listed = listed
+        self._by_url = {p.url: p for p in listed}
+        # The first of two spellings of one property wins.
+        self._by_canonical = {_canonical(p.url): p for p in reversed(listed)}
+
+    def exactly(self, url: str) -> list[Property]:
+        return [self._by_url[url]] if url in self._by_url else []
+
+    def of_host(self, host: str) -> list[Property]:
+        """Properties that hold this host's numbers and no other's, best first."""
+        wanted = [
+            f"{DOMAIN_PREFIX}{host}",
+            *(f"{scheme}://{www}{host}/" for scheme in ("https", "http") for www in ("", "www.")),
+        ]
+        return [self._by_canonical[url] for url in wanted if url in self._by_canonical]
+
+    def parent_of(self, host: str) -> str | None:
+        """The nearest parent domain's property, if the account has one."""
+        labels = host.split(".")
+        parents = (f"{DOMAIN_PREFIX}{'.'.join(labels[n:])}" for n in range(1, len(labels)))
+        return next((url for url in parents if url in self._by_canonical), None)
+
+
+def choose_property(domain: str, override: str | None, properties: Properties) -> str:
     """The property to ask for a site: `override` (sites.gsc_property), else the best one listed.
 
     In this order: sc-domain:host, https://host/, https://www.host/, http://host/, http://www.host/.
@@ -56,7 +83,7 @@ def choose_property(domain: str, override: str | None, properties: Sequence[Prop
         TargetDenied: none fits, or the account is not verified for it.
     """
     if override:
-        return _usable([p for p in properties if p.url == override], override, properties)
+        return _usable(properties.exactly(override), override, properties)
     try:
         host = parse_host(domain)
     except ValueError as error:
@@ -64,16 +91,10 @@ def choose_property(domain: str, override: str | None, properties: Sequence[Prop
             f"the site's domain {domain!r} {error}",
             mend="correct sites.domain, or name the property in sites.gsc_property",
         ) from None
-    wanted = [
-        f"{DOMAIN_PREFIX}{host}",
-        *(f"{scheme}://{www}{host}/" for scheme in ("https", "http") for www in ("", "www.")),
-    ]
-    named = {_canonical(p.url): p for p in reversed(properties)}
-    found = [named[url] for url in wanted if url in named]
-    return _usable(found, host, properties)
+    return _usable(properties.of_host(host), host, properties)
 
 
-def _usable(found: Sequence[Property], asked: str, properties: Sequence[Property]) -> str:
+def _usable(found: Sequence[Property], asked: str, properties: Properties) -> str:
     verified = next((p for p in found if p.verified), None)
     if verified is not None:
         return verified.url
@@ -82,24 +103,17 @@ def _usable(found: Sequence[Property], asked: str, properties: Sequence[Property
             f"the account is not verified for {found[0].url}",
             mend="verify the property in Search Console, or add the account as a user of it",
         )
-    parent = _parent(asked, properties)
+    parent = properties.parent_of(asked)
     if parent:
         raise TargetDenied(
             f"the account sees only {parent}, which holds the parent domain's numbers",
             mend=f"add a property for {asked} itself in Search Console",
         )
+    listed = _listed(properties.listed)
     raise TargetDenied(
-        f"the account has no Search Console property of this site; it sees {_listed(properties)}",
+        f"the account has no Search Console property of this site; it sees {listed}",
         mend="add the account as a user of the site's property, or set sites.gsc_property",
     )
-
-
-def _parent(host: str, properties: Sequence[Property]) -> str | None:
-    """The nearest parent domain's property, if the account has one."""
-    urls = {_canonical(p.url) for p in properties}
-    labels = host.split(".")
-    parents = (f"{DOMAIN_PREFIX}{'.'.join(labels[n:])}" for n in range(1, len(labels)))
-    return next((url for url in parents if url in urls), None)
 
 
 def _canonical(url: str) -> str:

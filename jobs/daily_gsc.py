@@ -29,7 +29,7 @@ from fetchers.gsc import (
     refuse_old_days,
     settle_days,
 )
-from fetchers.gsc_property import Property, choose_property
+from fetchers.gsc_property import Properties, Property, choose_property
 from fetchers.http import Http
 from jobs.daily_plan import Plan
 from jobs.gsc_accounts import Account, decrypt_token, group_by_account
@@ -142,15 +142,16 @@ class _SearchConsole:
                 self._ended_by = opened.outcome
             self._fail(account.sites, opened.outcome, account.id)
             return
-        properties: dict[str, list[Site]] = defaultdict(list)
+        properties = Properties(opened.outcome)
+        sites_of: dict[str, list[Site]] = defaultdict(list)
         for site in account.sites:
             try:
-                url = choose_property(site.domain, site.gsc_property, opened.outcome)
-                properties[url].append(site)
+                url = choose_property(site.domain, site.gsc_property, properties)
+                sites_of[url].append(site)
             except TargetDenied as error:
                 self._fail([site], error, account.id)
-        log.debug("account %s: %d properties to ask", account.id, len(properties))
-        for url, sites in properties.items():
+        log.debug("account %s: %d properties to ask", account.id, len(sites_of))
+        for url, sites in sites_of.items():
             days = {day for site in sites for day in self._open_sites[site.id]}
             self._workers.submit(partial(self._ask, account, url, sites, days))
 
