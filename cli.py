@@ -18,6 +18,7 @@ exit status:
   130  interrupted (143: terminated); what was fetched is stored
 """
 
+BEFORE_A_COMMAND = ("-v", "-q", "--verbose", "--quiet", "--log-format", "text", "json")
 WITHOUT_COMMAND = "Without a command: daily; its options: aggregator.py daily --help\n"
 
 DAILY = """\
@@ -52,7 +53,7 @@ def _with_command(argv: list[str]) -> list[str]:
             return [word, *argv[:n], *argv[n + 1 :]]
         if word in ("-h", "--help"):
             return argv
-        if word not in ("-v", "-q", "--verbose", "--quiet", "--log-format", "text", "json"):
+        if word.partition("=")[0] not in BEFORE_A_COMMAND:
             break
     return ["daily", *argv]
 

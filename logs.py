@@ -25,7 +25,7 @@ log = logging.getLogger("aggregator")
 
 
 class Redactor:
-    """Blanks known secrets out of any text, also in the spellings they have inside URLs."""
+    """Blanks known secrets out of any text, also as they are spelled in URLs, JSON and repr()."""
 
     def __init__(self) -> None:
         self._spellings: list[str] = []
@@ -35,6 +35,7 @@ class Redactor:
         for secret in secrets:
             if len(secret) >= SHORTEST_SECRET:
                 found |= {secret, quote(secret, safe=""), quote_plus(secret)}
+                found |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}
         self._spellings = sorted(found, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
@@ -63,11 +64,11 @@ class JsonFormatter(logging.Formatter):
             "at": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redact(record.getMessage()),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = redact(self.formatException(record.exc_info))
         return redact(json.dumps(line, default=str, ensure_ascii=False))
 
 

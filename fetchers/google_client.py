@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -34,6 +35,10 @@ log = logging.getLogger("aggregator.google")
 
 RATE_POLL_SECONDS = 0.05
 
+BROKEN_BODY = (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError, RecursionError)
+"""What Google's libraries raise over a body that they cannot read. Not ValueError as a whole: a
+certificate that cannot be verified is one too."""
+
 # httplib2 would send a request twice within one of our tries, unseen by the rate limit.
 httplib2.RETRIES = 1
 
@@ -50,8 +55,14 @@ class SharedCredentials(Credentials):
 
     def refresh(self, request: Request) -> None:
         with self._refreshing:
-            if not self.valid:
+            if self.valid:
+                return
+            try:
                 super().refresh(request)  # type: ignore[no-untyped-call]
+            except (KeyError, *BROKEN_BODY):  # it expects JSON of a fixed shape
+                raise UnexpectedAnswer(
+                    "Google's token endpoint: an answer without an access token", retry=True
+                ) from None
 
     def drop(self, refused: str | None) -> None:
         """Forget a token that the API refused, unless another thread has replaced it already."""
@@ -117,20 +128,20 @@ class GoogleClient:
 
     def _send(self, request: Any) -> dict[str, Any]:
         log.debug("%s %s", request.method, request.uri)
-        answer = request.execute(http=self._authorized_http(), num_retries=0)
-        if not isinstance(answer, dict):  # googleapiclient hands a page of HTML on as text
+        # googleapiclient hands a page of HTML on as text, and trips over bytes that are no UTF-8
+        # and over error messages that are no text.
+        try:
+            answer = request.execute(http=self._authorized_http(), num_retries=0)
+        except BROKEN_BODY:
+            answer = None
+        if not isinstance(answer, dict):
             raise UnexpectedAnswer(
-                f"{self._api_host}: HTTP 200 with a body that is no JSON object", retry=True
+                f"{self._api_host}: an answer with a body that is no JSON object", retry=True
             )
         return answer
 
     def _refresh(self) -> None:
-        try:
-            self._credentials.refresh(google_auth_httplib2.Request(self._plain_http()))
-        except (KeyError, TypeError, ValueError):  # google-auth expects JSON of a fixed shape
-            raise UnexpectedAnswer(
-                "Google's token endpoint: HTTP 200 without an access token", retry=True
-            ) from None
+        self._credentials.refresh(google_auth_httplib2.Request(self._plain_http()))
 
     def _guarded(self, send: Callable[[], T]) -> T:
         """Send within the run's limit of requests in flight, and name what goes wrong."""

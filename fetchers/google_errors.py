@@ -110,9 +110,9 @@ def _reasons(error: HttpError) -> set[str]:
     try:
         body = json.loads(error.content)["error"]
         items = [*body.get("errors", ()), *body.get("details", ())]
-        return {str(item["reason"]) for item in items if "reason" in item}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return set()
+    return {str(item["reason"]) for item in items if isinstance(item, dict) and "reason" in item}
 
 
 def _message(error: HttpError) -> str:

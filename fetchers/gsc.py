@@ -71,15 +71,8 @@ def list_properties(client: GoogleClient) -> list[Property]:
     answer = client.execute(client.service.sites().list())
     entries = answer.get("siteEntry", [])  # absent when the account has no property at all
     try:
-        return [
-            # The documentation spells siteUnverifiedUser, the API's own enum SITE_UNVERIFIED_USER.
-            Property(
-                entry["siteUrl"],
-                entry["permissionLevel"].replace("_", "").lower() != UNVERIFIED,
-            )
-            for entry in entries
-        ]
-    except (KeyError, TypeError, AttributeError):
+        return [_parse_property(entry["siteUrl"], entry["permissionLevel"]) for entry in entries]
+    except (KeyError, TypeError):
         raise UnexpectedAnswer("Search Console: sites.list holds no list of properties") from None
 
 
@@ -205,6 +198,13 @@ def refuse_old_days(
             mend=f"ask for days from {oldest} on, or for Matomo alone (--source matomo)",
         ),
     )
+
+
+def _parse_property(url: object, level: object) -> Property:
+    """The documentation spells siteUnverifiedUser, the API's own enum SITE_UNVERIFIED_USER."""
+    if not isinstance(url, str) or not isinstance(level, str):
+        raise TypeError
+    return Property(url, level.replace("_", "").lower() != UNVERIFIED)
 
 
 def _whole(value: object) -> int:

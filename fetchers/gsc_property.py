@@ -38,12 +38,10 @@ def parse_host(domain: str) -> str:
     parts = urlsplit(text if "://" in text else f"//{text}")
     if parts.path not in ("", "/") or parts.query or parts.port is not None:
         raise ValueError("names more than a host")
-    host = (parts.hostname or "").rstrip(".")
     try:
-        host = idna.encode(host, uts46=True).decode("ascii").lower()
-    except idna.IDNAError:
+        return _to_ascii((parts.hostname or "").rstrip(".")).removeprefix("www.")
+    except ValueError:
         raise ValueError("is no host name") from None
-    return host.removeprefix("www.")
 
 
 class Properties:
@@ -118,17 +116,18 @@ def _usable(found: Sequence[Property], asked: str, properties: Properties) -> st
 
 def _canonical(url: str) -> str:
     """The same property in the spelling of `choose_property`; unknown spellings as they are."""
-    prefix, host = (
-        (DOMAIN_PREFIX, url.removeprefix(DOMAIN_PREFIX))
-        if url.startswith(DOMAIN_PREFIX)
-        else (f"{urlsplit(url).scheme}://", urlsplit(url).netloc)
-    )
     try:
-        host = idna.encode(host, uts46=True).decode("ascii").lower()
-    except idna.IDNAError:
+        if url.startswith(DOMAIN_PREFIX):
+            return f"{DOMAIN_PREFIX}{_to_ascii(url.removeprefix(DOMAIN_PREFIX))}"
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{_to_ascii(parts.netloc)}{parts.path}"
+    except ValueError:
         return url
-    slash = "" if prefix == DOMAIN_PREFIX else urlsplit(url).path
-    return f"{prefix}{host}{slash}"
+
+
+def _to_ascii(host: str) -> str:
+    """IDN as punycode, in lower case. Raises ValueError (idna.IDNAError is one)."""
+    return idna.encode(host, uts46=True).decode("ascii").lower()
 
 
 def _listed(properties: Sequence[Property]) -> str:

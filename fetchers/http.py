@@ -94,6 +94,8 @@ class Http:
         with self.slot():
             log.debug("POST %s %s", url, dict(params))
             budget = min(self.timeout_seconds, self.stop.remaining_seconds())
+            if budget <= 0:
+                raise self.stop.error()
             try:
                 return self._read(url, params, data, budget)
             except requests.exceptions.SSLError:
@@ -102,6 +104,8 @@ class Http:
                     mend="renew the server's certificate, or correct the address",
                 ) from None
             except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+                if self.stop.is_set():  # it was the run that had no more time
+                    raise self.stop.error() from None
                 raise Overloaded(f"{host}: no answer within {budget:.0f} s") from None
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise Temporary(f"{host}: {network_reason(error)}") from None

@@ -85,7 +85,7 @@ def parse_answer(answer: Answer, host: str) -> Any:
     if message is not None:
         raise _application_error(host, message)
     try:
-        return json.loads(answer.body)
+        return _load_json(answer)
     except ValueError:
         raise _unexpected(host, "HTTP 200 with a body that is no valid JSON") from None
 
@@ -131,7 +131,15 @@ def _refusal(host: str, status: int, message: str | None) -> FetchError:
 
 def _redirected(answer: Answer, host: str) -> FetchError:
     """Followed, a redirect would carry the token to wherever it points."""
-    target = urlsplit(answer.headers.get("location", ""))
+    try:
+        target = urlsplit(answer.headers.get("location", ""))
+    except ValueError:
+        target = urlsplit("")
+    if target.scheme not in ("http", "https") or not target.netloc:
+        return SettingsError(
+            f"{host} redirects to another page",
+            mend="open MATOMO_API_URL in a browser and set it to the address of Matomo itself",
+        )
     address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}{target.path}"
     address = address.removesuffix("index.php").rstrip("/")
     return SettingsError(
@@ -149,12 +157,19 @@ def _application_error(host: str, message: str) -> FetchError:
 def _error_message(answer: Answer) -> str | None:
     """The message of {"result": "error"}, unescaped (facts part D) and short; None otherwise."""
     try:
-        payload = json.loads(answer.body)
+        payload = _load_json(answer)
     except ValueError:
         return None
     if not isinstance(payload, dict) or payload.get("result") != "error":
         return None
     return " ".join(html.unescape(str(payload.get("message"))).split())[:200]
+
+
+def _load_json(answer: Answer) -> Any:
+    try:
+        return json.loads(answer.body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _unexpected(host: str, what: str, mend: str | None = None) -> UnexpectedAnswer:

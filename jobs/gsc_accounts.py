@@ -68,7 +68,7 @@ def decrypt_token(account_id: SiteId, stored: str | None, keys: Sequence[str]) -
 
     try:
         token = MultiFernet([Fernet(key) for key in keys]).decrypt(stored).decode()
-    except (InvalidToken, UnicodeDecodeError):
+    except (InvalidToken, ValueError):
         raise CredentialsError(
             f"the refresh token of account {account_id} cannot be decrypted with ENCRYPTION_KEY",
             mend="add the key it was encrypted with to ENCRYPTION_KEY (a comma list)",
