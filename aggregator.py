@@ -16,7 +16,7 @@ import cli
 from config import HOME, InvalidSettings, Settings, load_settings
 
 COMPLETE, INCOMPLETE, COULD_NOT_RUN = 0, 1, 2
-SIGNAL_BASE = 128
+SIGNAL_BASE, INTERRUPTED = 128, 130
 MIGRATIONS = HOME / "supabase" / "migrations"
 
 
@@ -55,7 +55,7 @@ def nightly(arguments: argparse.Namespace, settings: Settings, now: datetime) ->
         recorded_run(database, "daily", window, now, settings, keep=not arguments.dry_run) as run,
     ):
         plan = load_plan(database, arguments, window)
-        daily_report.log_plan(plan, window, settings, now)
+        daily_report.log_plan(plan, window, wanted_sources(arguments), settings, now)
         with progress_bars(wanted=arguments.log_format == "text" and not arguments.quiet) as bars:
             matomo, gsc = side_by_side(
                 lambda: fetch_visits(
@@ -82,12 +82,17 @@ def daily(arguments: argparse.Namespace) -> int:
     """The nightly run, with the settings of this machine and the time of now."""
     from logs import log, redact
 
-    sources = (arguments.source,) if arguments.source else cli.SOURCES
-    settings = load_settings(os.environ, HOME / ".env", ("database", *sources))
+    needs = ("database", *wanted_sources(arguments))
+    settings = load_settings(os.environ, HOME / ".env", needs)
     redact.add(settings.secrets())
     for name in settings.unencrypted():
         log.warning("%s begins with http://: secrets go over the network in clear text", name)
     return nightly(arguments, settings, datetime.now(UTC))
+
+
+def wanted_sources(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The sources this run is to ask."""
+    return (arguments.source,) if arguments.source else cli.SOURCES
 
 
 def migrate(arguments: argparse.Namespace) -> int:
@@ -135,16 +140,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _could_not_run([error.message], error.mend)
     except DatabaseError as error:
         return _could_not_run([error.message], error.mend)
+    except KeyboardInterrupt:
+        return _could_not_run(["interrupted; nothing was stored"], "run it again", INTERRUPTED)
 
 
-def _could_not_run(problems: Sequence[str], mend: str) -> int:
+def _could_not_run(problems: Sequence[str], mend: str, status: int = COULD_NOT_RUN) -> int:
     """Say everything that keeps the program from running, and what mends it."""
-    from logs import redact
+    from logs import report_error
 
-    lines = ["Could not run:", *(f"  {problem}" for problem in problems), f"  -> {mend}"]
-    print(redact("\n".join(lines)), file=sys.stderr)
-    return COULD_NOT_RUN
+    report_error("Could not run:", problems, mend)
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ModuleNotFoundError as error:
+        mend = f"run `make setup`, then {HOME}/.venv/bin/python {__file__}"
+        print(f"Could not run: {error}\n  -> {mend}", file=sys.stderr)
+        sys.exit(COULD_NOT_RUN)

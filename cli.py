@@ -15,7 +15,7 @@ exit status:
   0    complete: everything asked for was fetched and stored
   1    incomplete: something failed; the failures are listed last, the rest is stored
   2    could not run: bad arguments or settings, database unreachable, no sites
-  130  interrupted (143: terminated); what was fetched is stored
+  130  interrupted (143: terminated, 129: hung up); what was fetched is stored
 """
 
 BEFORE_A_COMMAND = ("-v", "-q", "--verbose", "--quiet", "--log-format", "text", "json")

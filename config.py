@@ -49,7 +49,6 @@ RESERVED = (
 )
 """Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
 
-DATABASES = {"SUPABASE_URL", "DATABASE_URL", "PGDATABASE"}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 T = TypeVar("T")
@@ -157,12 +156,13 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
 
     Those that are set to something `invalid` are complained of already.
     """
-    database_given = settings.supabase_url or settings.database_url or DATABASES & set(invalid)
+    postgres_given = settings.database_url or {"DATABASE_URL", "PGDATABASE"} & set(invalid)
+    database_given = postgres_given or settings.supabase_url or "SUPABASE_URL" in invalid
     if need == "database" and not database_given:
         return [
             "SUPABASE_URL and SUPABASE_SERVICE_KEY, or DATABASE_URL, are missing: which database?"
         ]
-    if need == "postgres" and not (settings.database_url or DATABASES & set(invalid)):
+    if need == "postgres" and not postgres_given:
         mend = "(on Supabase: the session pooler's connection string)"
         return [f"DATABASE_URL is missing: this command needs a Postgres connection {mend}"]
     wanted = {

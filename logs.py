@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from urllib.parse import quote, quote_plus
@@ -76,7 +77,10 @@ class _StandardOutput(logging.Handler):
     """Asks for sys.stdout each time: a progress bar puts itself in its place for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        try:
+            print(self.format(record), flush=True)
+        except OSError:  # a closed pipe, a full disk: the night's numbers are worth more than words
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  as long as the process lives
 
 
 def set_up_logging(*, verbose: bool = False, quiet: bool = False, style: str = "text") -> None:
@@ -100,6 +104,15 @@ def set_up_logging(*, verbose: bool = False, quiet: bool = False, style: str = "
 def report(line: str, **fields: object) -> None:
     """Print one line of the final report; `fields` go with it in JSON."""
     log.log(REPORT, "%s", line, extra={"fields": fields})
+
+
+def report_error(title: str, problems: Sequence[str], mend: str) -> None:
+    """Say on standard error why nothing was done; in the style of the log."""
+    if any(isinstance(h.formatter, JsonFormatter) for h in logging.getLogger().handlers):
+        log.critical("%s", title, extra={"fields": {"problems": problems, "mend": mend}})
+        return
+    lines = [title, *(f"  {problem}" for problem in problems), f"  -> {mend}"]
+    print(redact("\n".join(lines)), file=sys.stderr)
 
 
 def _log_uncaught(

@@ -54,7 +54,10 @@ class Stop:
 
 @contextmanager
 def stopped_by_signals(stop: Stop) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
+    """Let the first SIGINT, SIGTERM or SIGHUP end the run in order; a second one ends it at once.
+
+    What is ignored already stays ignored: `nohup` means it.
+    """
 
     def on_signal(signum: int, _frame: FrameType | None) -> None:
         received = signal.Signals(signum)
@@ -64,7 +67,8 @@ def stopped_by_signals(stop: Stop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {s: handler for s, handler in handlers.items() if handler is not signal.SIG_IGN}
     for signum in before:
         signal.signal(signum, on_signal)
     try:

@@ -4,9 +4,11 @@ FetchError
   NotReady          the source has not made the data yet: time mends it, or its archiving job
   Temporary         network, overload, quota: the next run mends it
     Overloaded      a time-out or an error 500: asking for less at once may work
+    QuotaExhausted  the account gets nothing more today
   CredentialsError  a token or key is refused: whoever holds the account mends it
   AccessDenied      the credentials are good but may not see this: the source's administrator
     TargetDenied    ... this one target; asking for the others alone works
+      TargetMisnamed  ... it is called what cannot be: whoever entered the site
   SettingsError     an address or setting is wrong: whoever looks after this program
   UnexpectedAnswer  an answer of no known shape: look at what stands between, or report it
   Interrupted       the run was stopped by a signal or by its deadline
@@ -77,6 +79,10 @@ class TargetDenied(AccessDenied):
     pass
 
 
+class TargetMisnamed(TargetDenied):
+    kind = "settings"
+
+
 class SettingsError(FetchError):
     kind = "settings"
 
@@ -95,4 +101,4 @@ class UnexpectedAnswer(FetchError):
 
 class Interrupted(FetchError):
     kind = "interrupted"
-    default_mend = "run it again: what was fetched is stored, the rest is untouched"
+    default_mend = "run these days again with --gaps: what was fetched is stored"

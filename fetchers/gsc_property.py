@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import idna
 
-from fetchers.errors import TargetDenied
+from fetchers.errors import TargetDenied, TargetMisnamed
 
 DOMAIN_PREFIX = "sc-domain:"
 LISTED_IN_A_MESSAGE = 10
@@ -81,15 +81,26 @@ def choose_property(domain: str, override: str | None, properties: Properties) -
         TargetDenied: none fits, or the account is not verified for it.
     """
     if override:
-        return _usable(properties.exactly(override), override, properties)
+        return _overridden(override, properties)
     try:
         host = parse_host(domain)
     except ValueError as error:
-        raise TargetDenied(
+        raise TargetMisnamed(
             f"the site's domain {domain!r} {error}",
             mend="correct sites.domain, or name the property in sites.gsc_property",
         ) from None
     return _usable(properties.of_host(host), host, properties)
+
+
+def _overridden(override: str, properties: Properties) -> str:
+    found = properties.exactly(override)
+    if not found:
+        listed = _listed(properties.listed)
+        raise TargetMisnamed(
+            f"sites.gsc_property {override!r} is not among the account's properties: {listed}",
+            mend="spell it exactly as Search Console does, or empty it to have one chosen",
+        )
+    return _usable(found, override, properties)
 
 
 def _usable(found: Sequence[Property], asked: str, properties: Properties) -> str:

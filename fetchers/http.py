@@ -24,6 +24,9 @@ T = TypeVar("T")
 log = logging.getLogger("aggregator.http")
 
 CHUNK_BYTES = 64 * 1024
+UNREACHABLE = (
+    "nothing to do if the next nightly run succeeds; if it never did, correct the address in .env"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,15 @@ class Http:
         """
         host = urlsplit(url).netloc
         with self.slot():
-            log.debug("POST %s %s", url, dict(params))
             budget = min(self.timeout_seconds, self.stop.remaining_seconds())
             if budget <= 0:
                 raise self.stop.error()
+            began = time.monotonic()
             try:
-                return self._read(url, params, data, budget)
+                answer = self._read(url, params, data, budget)
+                seconds = time.monotonic() - began
+                log.debug("POST %s %s: %d, %.2f s", url, dict(params), answer.status, seconds)
+                return answer
             except requests.exceptions.SSLError:
                 raise SettingsError(
                     f"{host}: its TLS certificate cannot be verified",
@@ -108,7 +114,7 @@ class Http:
                     raise self.stop.error() from None
                 raise Overloaded(f"{host}: no answer within {budget:.0f} s") from None
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                raise Temporary(f"{host}: {network_reason(error)}") from None
+                raise Temporary(f"{host}: {network_reason(error)}", mend=UNREACHABLE) from None
 
     def _read(
         self, url: str, params: Mapping[str, str], data: Mapping[str, str], budget: float

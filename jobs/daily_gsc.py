@@ -14,6 +14,7 @@ from fetchers.errors import (
     AccessDenied,
     CredentialsError,
     FetchError,
+    Interrupted,
     QuotaExhausted,
     SettingsError,
     TargetDenied,
@@ -60,7 +61,7 @@ def fetch_search_console(
     plan: Plan, settings: Settings, http: Http, now: datetime, bars: Bars
 ) -> SearchConsoleResult:
     """Clicks and impressions of every site that has an account, one request per property."""
-    advance = bars.bar("Search Console", sum(1 for days in plan.gsc.values() if days))
+    advance = bars.bar("Search Console sites", sum(1 for days in plan.gsc.values() if days))
     return _SearchConsole(plan, settings, http, pacific_today(now), advance).fetch()
 
 
@@ -197,8 +198,8 @@ class _SearchConsole:
                     self._result.waiting[site_id] = unpublished
 
     def _fail(self, sites: Iterable[Site], error: FetchError, account_id: SiteId | None) -> None:
-        """Sites that stay unknown. A wrong setting of ours is no account's failure."""
-        account = None if isinstance(error, SettingsError) else account_id
+        """Sites that stay unknown. Our own settings and stops are no account's failure."""
+        account = None if isinstance(error, SettingsError | Interrupted) else account_id
         by_days: dict[tuple[date, ...], list[SiteId]] = defaultdict(list)
         for site in sites:
             by_days[tuple(self._open_sites.pop(site.id))].append(site.id)

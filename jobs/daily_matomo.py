@@ -57,7 +57,7 @@ def fetch_visits(
         settings.matomo_api_token or "",
         settings.matomo_sites_per_request,
     )
-    advance = bars.bar("Matomo", sum(map(len, wanted.values())))
+    advance = bars.bar("Matomo site days", sum(map(len, wanted.values())))
     fetched = get_matomo_data(wanted, server=server, http=http, advance=advance)
     visits: Visits = {
         site_id: {day: by_day[day] for day in plan.matomo[site_id] if day in by_day}

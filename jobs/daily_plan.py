@@ -87,8 +87,9 @@ def choose_sites(sites: Iterable[Site], wanted: Collection[str]) -> list[Site]:
     if not by_id:
         raise CannotRun(
             "no sites to work on: the table sites shows no row with status_deployment = 'deployed'",
-            "set status_deployment = 'deployed' on your sites; if it is, SUPABASE_SERVICE_KEY is "
-            "not the service key (row level security shows nothing to any other)",
+            "insert one row per site with status_deployment = 'deployed' (README, Database); if "
+            "there are such rows, row level security hides them: use the service key "
+            "(SUPABASE_SERVICE_KEY), or the role that owns the tables (DATABASE_URL)",
         )
     unknown = [site_id for site_id in wanted if site_id not in by_id]
     if unknown:
@@ -107,7 +108,11 @@ def make_plan(
     stored: Iterable[StoredDay] | None = None,
     only_sites: tuple[SiteId, ...] = (),
 ) -> Plan:
-    """Ask every source for the whole window, or, given what is `stored`, only for its gaps."""
+    """Ask every source for the whole window, or, given what is `stored`, only for its gaps.
+
+    Raises:
+        CannotRun: no site is known to any source.
+    """
     sites = list(sites)
     days = days_between(window.first, window.last)
     known = None if stored is None else {(row.site_id, row.day): row.numbers for row in stored}
@@ -138,5 +143,10 @@ def make_plan(
         asked = {*matomo.get(site.id, ()), *gsc.get(site.id, ())}
         return [day for day in days if day in asked or (site.id, day) not in known]
 
+    if not (matomo or gsc or only_sites or source):
+        raise CannotRun(
+            "no site to work on has a Matomo site id or a Search Console account",
+            "fill in sites.matomo_site_id and sites.gsc_account_id (README, Database)",
+        )
     rows = {site.id: rows_of(site) for site in sites}
     return Plan({s.id: s for s in sites}, accounts, matomo, gsc, rows, only_sites)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable
-from datetime import datetime
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from datetime import date, datetime
 
 from config import Settings
 from jobs.daily_gsc import SearchConsoleResult
@@ -22,16 +22,22 @@ CHANGES_SHOWN = 100
 log = logging.getLogger("aggregator")
 
 
-def log_plan(plan: Plan, window: Window, settings: Settings, now: datetime) -> None:
+def log_plan(
+    plan: Plan, window: Window, sources: Collection[str], settings: Settings, now: datetime
+) -> None:
     """One line of what this run is about, and what is provisional or left out by configuration."""
     log.info("%s, %s", count(len(plan.sites), "site"), window)
     today = now.astimezone(settings.timezone).date()
     if window.last == today:
         log.warning("%s is not over yet: its numbers are provisional, run the day again", today)
-    for source, asked in (("Matomo site id", plan.matomo), ("Search Console account", plan.gsc)):
+    for what, source, asked in (
+        ("Matomo site id", "matomo", plan.matomo),
+        ("Search Console account", "gsc", plan.gsc),
+    ):
         without = len(plan.sites) - len(asked)
-        if asked and without:
-            log.info("%s without a %s", count(without, "site"), source)
+        if without and source in sources:
+            level = logging.INFO if asked else logging.WARNING
+            log.log(level, "%s without a %s", count(without, "site"), what)
 
 
 def log_sources(plan: Plan, matomo: MatomoResult, gsc: SearchConsoleResult) -> None:
@@ -49,16 +55,17 @@ def log_sources(plan: Plan, matomo: MatomoResult, gsc: SearchConsoleResult) -> N
 
 
 def show_changes(changes: Iterable[Change], plan: Plan) -> None:
-    """What a dry run would have changed, one number a line."""
-    total = 0
+    """What a dry run would have changed, one line per site and day, sites by name."""
+    cells: dict[tuple[str, date], list[str]] = defaultdict(list)
     for change in changes:
-        total += 1
-        if total <= CHANGES_SHOWN:
-            old = "unknown" if change.old is None else change.old
-            name = plan.sites[change.site_id].domain
-            report(f"would change {name} {change.day} {change.metric}: {old} -> {change.new}")
-    if total > CHANGES_SHOWN:
-        report(f"... and {total - CHANGES_SHOWN} more")
+        old = "unknown" if change.old is None else change.old
+        name = plan.sites[change.site_id].domain or str(change.site_id)
+        cells[name, change.day].append(f"{change.metric} {old} -> {change.new}")
+    for (name, day), numbers in sorted(cells.items())[:CHANGES_SHOWN]:
+        report(f"would change {name} {day}: {', '.join(numbers)}")
+    if len(cells) > CHANGES_SHOWN:
+        report(f"... and {len(cells) - CHANGES_SHOWN} more rows")
+    total = sum(map(len, cells.values()))
     report(f"dry run: {count(total, 'number')} would change, nothing was written")
 
 
@@ -68,7 +75,7 @@ def report_run(run: Run, window: Window, plan: Plan) -> None:
     if failures:
         lacking = len({site for failure in failures for site in failure.sites})
         report(
-            f"INCOMPLETE: {count(lacking, 'site')} of {run.counts['sites']} lack numbers, "
+            f"INCOMPLETE: {lacking} of {count(run.counts['sites'], 'site')} without some numbers, "
             f"{count(len(failures), 'reason')}"
         )
         names = {site.id: site.domain for site in plan.sites.values()}

@@ -115,7 +115,7 @@ def stored_table(rows: Iterable[StoredDay], window: Window) -> Table:
     for row in rows:
         by_day[row.day].append(row)
     table = Table(box=box.SIMPLE, caption="known / of which zero / unknown sites")
-    table.add_column("day")
+    table.add_column("day", no_wrap=True)
     for name in ("visits", "sites", "clicks", "impressions", "sites"):
         table.add_column(name, justify="right")
     for day, of_day in by_day.items():

@@ -16,8 +16,8 @@ class Bars:
         self._add = add
 
     def bar(self, name: str, total: int) -> Advance:
-        """A new bar; call the result with the number of things done."""
-        return self._add(name, total)
+        """A new bar; call the result with the number of things done. Nothing to do, no bar."""
+        return self._add(name, total) if total else silent(name, total)
 
 
 def silent(_name: str, _total: int) -> Advance:
@@ -39,7 +39,7 @@ def progress_bars(*, wanted: bool) -> Iterator[Bars]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description:<15}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as progress:

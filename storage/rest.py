@@ -30,6 +30,7 @@ from supabase import ClientOptions, create_client
 T = TypeVar("T")
 
 PAGE_ROWS = 1000
+CHECK_URL = "SUPABASE_URL must be the project's own URL, https://<project>.supabase.co"
 CHECK_KEY = "set SUPABASE_SERVICE_KEY to the project's service key (sb_secret_… or service_role)"
 
 log = logging.getLogger("aggregator.database")
@@ -173,7 +174,7 @@ class SupabaseDatabase:
         if not isinstance(data, list):  # an HTML page with status 200 comes through as text
             raise DatabaseRefused(
                 f"{self._host}: the answer is no list of rows",
-                mend="SUPABASE_URL must be the project's own URL (Settings, API)",
+                mend=CHECK_URL,
             )
         return data
 
@@ -207,7 +208,7 @@ def _sorted(error: APIError, host: str) -> DatabaseError:
         return DatabaseUnavailable(f"{said} {f'({code})' if code else ''}".strip())
     if code.isdecimal() and len(code) == 3:
         kind = DatabaseUnavailable if int(code) >= 500 else DatabaseRefused
-        return kind(f"{host}: HTTP {code} without JSON", mend=None)
+        return kind(f"{host}: HTTP {code} without JSON", mend=CHECK_URL)
     return from_sqlstate(code, message)
 
 

@@ -28,7 +28,24 @@ begin
 end
 $$;
 
+-- A site whose deployment nobody has stated is not worked on: the column gets no default here.
+alter table public.sites add column if not exists status_deployment text;
+alter table public.sites add column if not exists matomo_site_id integer;
 alter table public.sites add column if not exists gsc_property text;
+
+do $$
+declare
+  account_id text := (
+    select format_type(atttypid, atttypmod) from pg_attribute
+    where attrelid = 'public.gsc_accounts'::regclass and attname = 'id'
+  );
+begin
+  execute format(
+    'alter table public.sites
+       add column if not exists gsc_account_id %s references public.gsc_accounts (id)',
+    account_id);
+end
+$$;
 
 do $$
 declare
@@ -55,6 +72,12 @@ alter table public.daily_analytics add column if not exists gsc_clicks bigint;
 alter table public.daily_analytics add column if not exists gsc_impressions bigint;
 alter table public.daily_analytics
   add column if not exists updated_at timestamptz not null default now();
+
+-- NULL is "not known": a default of 0 would say that somebody had counted.
+alter table public.daily_analytics
+  alter column matomo_visits drop default, alter column matomo_visits drop not null,
+  alter column gsc_clicks drop default, alter column gsc_clicks drop not null,
+  alter column gsc_impressions drop default, alter column gsc_impressions drop not null;
 
 -- The upsert names (date, site_id); a table that has no such unique index gets one.
 do $$
