@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 SEARCH_TYPES = ("web", "image", "video", "news", "discover", "googleNews")
 
+HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^:@\[\]]*)(:[0-9]{1,5})?")
+
 
 def parse_secret(text: str) -> str:
     # A header or body cannot carry these; the HTTP libraries would quote the value in their error.
@@ -43,18 +45,19 @@ def parse_database_url(text: str) -> str:
         if not text.removeprefix("embedded:"):
             raise ValueError("names no directory after embedded:")
         return text
-    if not re.match(r"postgres(ql)?://", text):
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("postgresql", "postgres"):
         raise ValueError("must begin with postgresql:// or be embedded:DIR")
     # A raw @ / ? # in the password makes libpq take a part of it for the host, and print it.
-    authority = re.split(r"[/?#]", text.split("://", 1)[1], maxsplit=1)[0]
-    if text.count("@") > 1 or ("@" in text and "@" not in authority):
-        raise ValueError("has a password with special characters: write them as %40 (@), %2F (/) …")
-    try:
-        port = urlsplit(text).port
-    except ValueError:
-        port = -1
-    if port == -1:
-        raise ValueError("has no valid port: special characters of the password go as %23 (#) …")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :].partition("?")[0]
+    user, _, hosts = authority.rpartition("@")
+    odd = set("@[]") & set(user) or "@" in path
+    if odd or not all(map(HOST_AND_PORT.fullmatch, hosts.split(","))):
+        raise ValueError(
+            "cannot be read: special characters of user and password go as %40 (@), %2F (/), "
+            "%23 (#), %3F (?), %3A (:)"
+        )
     return text
 
 

@@ -60,9 +60,11 @@ class SharedCredentials(Credentials):
             try:
                 super().refresh(request)  # type: ignore[no-untyped-call]
             except (KeyError, *BROKEN_BODY):  # it expects JSON of a fixed shape
+                self.token = None
+            if not self.token:
                 raise UnexpectedAnswer(
                     "Google's token endpoint: an answer without an access token", retry=True
-                ) from None
+                )
 
     def drop(self, refused: str | None) -> None:
         """Forget a token that the API refused, unless another thread has replaced it already."""

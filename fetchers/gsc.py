@@ -116,12 +116,15 @@ def parse_query(
 ) -> tuple[dict[date, Clicks], date | None]:
     """Rows by day and the first incomplete day, where there is one.
 
-    No data at all comes as an answer without `rows`. Counts come as doubles (5.0).
+    No data at all comes as an answer without `rows`, but still with its aggregation type: an empty
+    object is no answer. Counts come as doubles (5.0).
 
     Raises:
         UnexpectedAnswer: on anything that is not one row a day of asked days.
     """
     rows: dict[date, Clicks] = {}
+    if "rows" not in answer and "responseAggregationType" not in answer:
+        raise UnexpectedAnswer("Search Console: an empty answer to a query", retry=True)
     try:
         for row in answer.get("rows", []):
             (key,) = row["keys"]

@@ -6,6 +6,7 @@ itself lists (shared facts/gsc.md, Endpoint).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from fetchers.errors import TargetDenied, TargetMisnamed
 
 DOMAIN_PREFIX = "sc-domain:"
 LISTED_IN_A_MESSAGE = 10
+ASCII_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.(?!-)[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,11 @@ def parse_host(domain: str) -> str:
     """
     text = domain.strip()
     parts = urlsplit(text if "://" in text else f"//{text}")
-    if parts.path not in ("", "/") or parts.query or parts.port is not None:
+    more = parts.path.strip("/") or parts.query or parts.username or parts.port is not None
+    if more:
         raise ValueError("names more than a host")
     try:
-        return _to_ascii((parts.hostname or "").rstrip(".")).removeprefix("www.")
+        return _to_ascii(parts.hostname or "").rstrip(".").removeprefix("www.")
     except ValueError:
         raise ValueError("is no host name") from None
 
@@ -138,6 +141,10 @@ def _canonical(url: str) -> str:
 
 def _to_ascii(host: str) -> str:
     """IDN as punycode, in lower case. Raises ValueError (idna.IDNAError is one)."""
+    if host.isascii():  # what is registered already may break IDNA's rules: my_shop.example
+        if not ASCII_HOST.fullmatch(host):
+            raise ValueError("is no host name")
+        return host.lower()
     return idna.encode(host, uts46=True).decode("ascii").lower()
 
 

@@ -30,6 +30,9 @@ DAYS_PER_REQUEST = 31
 FAILED_REQUESTS_IN_A_ROW = 3
 """After this many failures with no answer between them, see whether Matomo is down at all."""
 
+FAILURES_WITHOUT_ANSWER = 30
+"""After this many failures and not one answer, Matomo has no reports for us, even if it is up."""
+
 VIEWABLE_SITES = {
     "method": "SitesManager.getSitesIdWithAtLeastViewAccess",
     "filter_limit": "-1",  # the default cuts the list at 100 silently (facts part A1)
@@ -157,6 +160,8 @@ class _Batches:
         self._advance = advance
         self._workers: Workers[Answered] = Workers(REQUESTS_IN_FLIGHT, http.stop)
         self._open: set[Batch] = set()
+        self._answers = 0
+        self._failures = 0
         self._failed_in_a_row = 0
         self._gave_up: FetchError | None = None
 
@@ -202,6 +207,7 @@ class _Batches:
             if isinstance(error, CredentialsError) or self._is_down(error):
                 self._gave_up = error
             return batch, error
+        self._answers += 1
         self._failed_in_a_row = 0
         return batch, parsed
 
@@ -209,7 +215,10 @@ class _Batches:
         """After a few failures in a row, one cheap call tells a dead server from bad sites."""
         if not isinstance(error, Temporary):
             return False
+        self._failures += 1
         self._failed_in_a_row += 1
+        if self._answers == 0 and self._failures >= FAILURES_WITHOUT_ANSWER:
+            return True
         if self._failed_in_a_row < FAILED_REQUESTS_IN_A_ROW:
             return False
         try:

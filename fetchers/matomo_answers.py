@@ -95,7 +95,7 @@ def _status_error(answer: Answer, host: str, message: str | None) -> FetchError:
     retry_after = parse_retry_after(answer.headers.get("retry-after"))
     if 300 <= status < 400:
         return _redirected(answer, host)
-    if message and "Too many failed logins" in message:
+    if b"Too many failed logins" in answer.body:
         return CredentialsError(
             f"{host} has locked this address out after failed logins",
             mend="correct MATOMO_API_TOKEN, then wait an hour",

@@ -66,7 +66,8 @@ def fetch_search_console(
 
 
 class _SearchConsole:
-    """State of one run. Only the thread that calls `fetch` changes it; workers only ask."""
+    """State of one run. Only the thread that calls `fetch` changes it; workers ask, and note
+    what ends an account or everything."""
 
     def __init__(
         self, plan: Plan, settings: Settings, http: Http, today: date, advance: Advance
@@ -133,14 +134,13 @@ class _SearchConsole:
             account.client = client
             return _Opened(account, list_properties(client))
         except FetchError as error:
+            self._note(account, error)
             return _Opened(account, error)
 
     def _ask_sites_of(self, opened: _Opened) -> None:
         """Choose each site's property; sites that share one share its request."""
         account = opened.account
         if isinstance(opened.outcome, FetchError):
-            if isinstance(opened.outcome, SettingsError):
-                self._ended_by = opened.outcome
             self._fail(account.sites, opened.outcome, account.id)
             return
         properties = Properties(opened.outcome)
@@ -172,15 +172,18 @@ class _SearchConsole:
             )
             return _Asked(account, sites, answer)
         except FetchError as error:
-            # At once, for the other workers: a refused account is not asked again.
-            if _ends_account(error):
-                account.ended_by = error
+            self._note(account, error)
             return _Asked(account, sites, error)
+
+    def _note(self, account: Account, error: FetchError) -> None:
+        """At once, for the other workers: what was refused for good is not asked again."""
+        if isinstance(error, SettingsError):
+            self._ended_by = error
+        elif _ends_account(error):
+            account.ended_by = error
 
     def _take(self, asked: _Asked) -> None:
         if isinstance(asked.outcome, FetchError):
-            if isinstance(asked.outcome, SettingsError):
-                self._ended_by = asked.outcome
             self._fail(asked.sites, asked.outcome, asked.account.id)
             return
         self._advance(len(asked.sites))

@@ -56,12 +56,13 @@ def log_sources(plan: Plan, matomo: MatomoResult, gsc: SearchConsoleResult) -> N
 
 def show_changes(changes: Iterable[Change], plan: Plan) -> None:
     """What a dry run would have changed, one line per site and day, sites by name."""
-    cells: dict[tuple[str, date], list[str]] = defaultdict(list)
+    cells: dict[tuple[str, str, date], list[str]] = defaultdict(list)
     for change in changes:
         old = "unknown" if change.old is None else change.old
-        name = plan.sites[change.site_id].domain or str(change.site_id)
-        cells[name, change.day].append(f"{change.metric} {old} -> {change.new}")
-    for (name, day), numbers in sorted(cells.items())[:CHANGES_SHOWN]:
+        site_id = str(change.site_id)
+        name = plan.sites[change.site_id].domain or site_id
+        cells[name, site_id, change.day].append(f"{change.metric} {old} -> {change.new}")
+    for (name, _, day), numbers in sorted(cells.items())[:CHANGES_SHOWN]:
         report(f"would change {name} {day}: {', '.join(numbers)}")
     if len(cells) > CHANGES_SHOWN:
         report(f"... and {len(cells) - CHANGES_SHOWN} more rows")

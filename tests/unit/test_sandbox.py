@@ -51,8 +51,11 @@ def sandbox(shared: Sandbox) -> Sandbox:
 def client(sandbox: Sandbox) -> Iterator[Any]:
     """Google's own client with the refresh token of account 1."""
     credentials = Credentials(  # type: ignore[no-untyped-call]
-        None, refresh_token=WORLD.refresh_token(1), token_uri=sandbox.token_url,
-        client_id=CLIENT_ID, client_secret=CLIENT_SECRET,
+        None,
+        refresh_token=WORLD.refresh_token(1),
+        token_uri=sandbox.token_url,
+        client_id=CLIENT_ID,
+        client_secret=CLIENT_SECRET,
     )
     options = {"api_endpoint": sandbox.google_url}
     with build("searchconsole", "v1", credentials=credentials, client_options=options) as built:
@@ -101,26 +104,43 @@ def assert_like_recorded(response: requests.Response, expected: dict[str, Any]) 
         assert response.text == expected["text"]
 
 
-@pytest.mark.parametrize("name", [
-    "vs_getVisits_many_range", "vs_getVisits_many", "vs_getVisits_one_range", "vs_getVisits_one",
-    "auth_version_wrong_token_post", "auth_version_wrong_token_get", "auth_version_none",
-    "vs_post_params_in_query_wrong_token_body", "vs_mix_noaccess_range", "sites_viewids",
-    "err_format_missing", "err_format_invalid", "err_unknown_method", "err_bad_date",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vs_getVisits_many_range",
+        "vs_getVisits_many",
+        "vs_getVisits_one_range",
+        "vs_getVisits_one",
+        "auth_version_wrong_token_post",
+        "auth_version_wrong_token_get",
+        "auth_version_none",
+        "vs_post_params_in_query_wrong_token_body",
+        "vs_mix_noaccess_range",
+        "sites_viewids",
+        "err_format_missing",
+        "err_format_invalid",
+        "err_unknown_method",
+        "err_bad_date",
+    ],
+)
 def test_an_answer_has_the_recorded_shape(sandbox: Sandbox, name: str) -> None:
     expected = recorded(name)
     assert_like_recorded(replay(sandbox, expected["request"]), expected)
 
 
-@pytest.mark.parametrize(("name", "kind"), [
-    ("blocked_ip_good_token_get", "login_blocked"), ("down_db_get", "database_down"),
-    ("blocked_ip_good_token_post", "login_blocked"), ("down_db_post", "database_down"),
-    ("login_allowlist_post", "ip_not_allowed"), ("down_maintenance_post", "http_503_html"),
-    ("force_ssl_post", "redirect"),
-])
-def test_a_fault_of_matomo_has_the_recorded_shape(
-    sandbox: Sandbox, name: str, kind: str
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("blocked_ip_good_token_get", "login_blocked"),
+        ("down_db_get", "database_down"),
+        ("blocked_ip_good_token_post", "login_blocked"),
+        ("down_db_post", "database_down"),
+        ("login_allowlist_post", "ip_not_allowed"),
+        ("down_maintenance_post", "http_503_html"),
+        ("force_ssl_post", "redirect"),
+    ],
+)
+def test_a_fault_of_matomo_has_the_recorded_shape(sandbox: Sandbox, name: str, kind: str) -> None:
     sandbox.faults.add(Fault("matomo", kind))
     expected = recorded(name)
     assert_like_recorded(replay(sandbox, expected["request"]), expected)
@@ -153,8 +173,12 @@ def test_site_ids_are_cut_at_100_without_a_word() -> None:
 
 
 def test_form_fields_beyond_1000_are_not_read(sandbox: Sandbox) -> None:
-    fields = [("module", "API"), *[(f"x{number}", "1") for number in range(999)],
-              ("format", "JSON"), ("method", "API.getMatomoVersion")]
+    fields = [
+        ("module", "API"),
+        *[(f"x{number}", "1") for number in range(999)],
+        ("format", "JSON"),
+        ("method", "API.getMatomoVersion"),
+    ]
     response = requests.post(sandbox.matomo_url, data=fields, timeout=5)
     assert response.headers["Content-Type"].startswith("text/xml")
 
@@ -169,8 +193,10 @@ def test_21_wrong_tokens_lock_the_right_one_out_until_unblocked(sandbox: Sandbox
 
 def ask(client: Any, site: int, state: str = "all", days: int = 6) -> dict[str, Any]:
     body = {
-        "startDate": str(TODAY - timedelta(days=days)), "endDate": str(TODAY),
-        "dimensions": ["date"], "dataState": state,
+        "startDate": str(TODAY - timedelta(days=days)),
+        "endDate": str(TODAY),
+        "dimensions": ["date"],
+        "dataState": state,
     }
     query = client.searchanalytics().query(siteUrl=WORLD.property_of(site), body=body)
     answer: dict[str, Any] = query.execute()
@@ -218,19 +244,26 @@ def test_no_data_at_all_is_an_answer_without_rows(client: Any) -> None:
 
 def query(sandbox: Sandbox, site_url: str, token: str | None = None) -> requests.Response:
     if token is None:
-        fields = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
-                  "grant_type": "refresh_token", "refresh_token": WORLD.refresh_token(1)}
+        fields = {
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "grant_type": "refresh_token",
+            "refresh_token": WORLD.refresh_token(1),
+        }
         token = requests.post(sandbox.token_url, data=fields, timeout=5).json()["access_token"]
     url = f"{sandbox.google_url}/webmasters/v3/sites/{site_url}/searchAnalytics/query"
     body = {"startDate": "2026-11-10", "endDate": "2026-11-12", "dimensions": ["date"]}
     return requests.post(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=5)
 
 
-@pytest.mark.parametrize(("asked", "named"), [
-    ("site-0001.example", "http://site-0001.example/"),
-    ("https%3A%2F%2Fwww.site-0003.example%2F", "https://www.site-0003.example/"),
-    ("https%3A%2F%2Fsite-0002.example%2F", "https://site-0002.example/"),
-])
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("site-0001.example", "http://site-0001.example/"),
+        ("https%3A%2F%2Fwww.site-0003.example%2F", "https://www.site-0003.example/"),
+        ("https%3A%2F%2Fsite-0002.example%2F", "https://site-0002.example/"),
+    ],
+)
 def test_a_bare_unverified_or_foreign_property_is_forbidden(
     sandbox: Sandbox, asked: str, named: str
 ) -> None:

@@ -59,11 +59,21 @@ def send(
 def fetch(sandbox: Sandbox, source: Source) -> tuple[int, dict[str, str], bytes]:
     """One ordinary request at the source, for sites 1 and 2 or for site 1, two days."""
     if source == "matomo":
-        fields = {"method": "VisitsSummary.getVisits", "format": "JSON", "idSite": "1,2",
-                  "period": "day", "date": "2026-11-10,2026-11-11", "token_auth": MATOMO_TOKEN}
+        fields = {
+            "method": "VisitsSummary.getVisits",
+            "format": "JSON",
+            "idSite": "1,2",
+            "period": "day",
+            "date": "2026-11-10,2026-11-11",
+            "token_auth": MATOMO_TOKEN,
+        }
         return send(sandbox, "POST", "/matomo/index.php?module=API", urlencode(fields))
-    fields = {"grant_type": "refresh_token", "refresh_token": WORLD.refresh_token(1),
-              "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": WORLD.refresh_token(1),
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+    }
     answer = send(sandbox, "POST", "/token", urlencode(fields))
     if source == "token":
         return answer
@@ -118,8 +128,14 @@ def test_every_fault_of_matomo_is_a_message(sandbox: Sandbox) -> None:
 def test_a_spoiled_number_leaves_the_others_alone(sandbox: Sandbox) -> None:
     sound = json.loads(fetch(sandbox, "matomo")[2])
     known = sound["1"]["2026-11-10"]
-    expected: dict[str, object] = {"unarchived": 0, "null_cell": None, "string_cell": str(known),
-                "float_cell": 2.5, "negative_cell": -1, "empty_array_cell": []}
+    expected: dict[str, object] = {
+        "unarchived": 0,
+        "null_cell": None,
+        "string_cell": str(known),
+        "float_cell": 2.5,
+        "negative_cell": -1,
+        "empty_array_cell": [],
+    }
     for kind in CELL_KINDS:
         spoiled = fetch_with(sandbox, "matomo", kind, site=1, days=(DAY,))
         assert spoiled["2"] == sound["2"]
@@ -136,18 +152,24 @@ def test_a_spoiled_row_leaves_the_others_alone(sandbox: Sandbox) -> None:
     for kind in ROW_KINDS:
         spoiled = fetch_with(sandbox, "query", kind, days=(DAY,))["rows"]
         assert spoiled[1] == sound[1]
-        assert spoiled[0] == {
-            "wrong_day": {**sound[0], "keys": ["2026-11-08"]},
-            "two_keys": {**sound[0], "keys": ["2026-11-10", "example"]},
-            "null_clicks": {**sound[0], "clicks": None},
-            "missing_clicks": {key: sound[0][key] for key in sound[0] if key != "clicks"},
-        }[kind]
+        assert (
+            spoiled[0]
+            == {
+                "wrong_day": {**sound[0], "keys": ["2026-11-08"]},
+                "two_keys": {**sound[0], "keys": ["2026-11-10", "example"]},
+                "null_clicks": {**sound[0], "clicks": None},
+                "missing_clicks": {key: sound[0][key] for key in sound[0] if key != "clicks"},
+            }[kind]
+        )
 
 
 @pytest.mark.parametrize("kind", sorted(DELIVERY_KINDS - {"slow"}))
 def test_a_fault_in_the_delivery_withholds_the_answer(sandbox: Sandbox, kind: str) -> None:
-    errors = {"drop": http.client.RemoteDisconnected, "cut": http.client.IncompleteRead,
-              "stall": http.client.IncompleteRead}
+    errors = {
+        "drop": http.client.RemoteDisconnected,
+        "cut": http.client.IncompleteRead,
+        "stall": http.client.IncompleteRead,
+    }
     if kind == "drip":
         fast = fetch(sandbox, "matomo")
         sandbox.faults.add(Fault("matomo", kind, seconds=0.0001))
@@ -158,16 +180,19 @@ def test_a_fault_in_the_delivery_withholds_the_answer(sandbox: Sandbox, kind: st
         fetch(sandbox, "matomo")
 
 
-@pytest.mark.parametrize(("fault", "met"), [
-    (Fault("matomo", "drop", nth=3), [3]),
-    (Fault("matomo", "drop", times=2), [1, 2]),
-    (Fault("matomo", "drop", share=0.25), [4, 8, 12]),
-    (Fault("matomo", "drop", site=2, nth=1), [1]),
-    (Fault("matomo", "drop", site=9), []),
-    (Fault("matomo", "drop", days=(DAY,), nth=12), [12]),
-    (Fault("matomo", "drop", days=(date(2026, 1, 1),)), []),
-    (Fault("token", "drop"), []),
-])
+@pytest.mark.parametrize(
+    ("fault", "met"),
+    [
+        (Fault("matomo", "drop", nth=3), [3]),
+        (Fault("matomo", "drop", times=2), [1, 2]),
+        (Fault("matomo", "drop", share=0.25), [4, 8, 12]),
+        (Fault("matomo", "drop", site=2, nth=1), [1]),
+        (Fault("matomo", "drop", site=9), []),
+        (Fault("matomo", "drop", days=(DAY,), nth=12), [12]),
+        (Fault("matomo", "drop", days=(date(2026, 1, 1),)), []),
+        (Fault("token", "drop"), []),
+    ],
+)
 def test_a_fault_meets_the_requests_it_is_meant_for(fault: Fault, met: list[int]) -> None:
     faults = Faults()
     faults.add(fault)
@@ -176,8 +201,11 @@ def test_a_fault_meets_the_requests_it_is_meant_for(fault: Fault, met: list[int]
 
 
 def test_a_misspelt_fault_is_refused() -> None:
-    for value in ({"source": "matomo", "kind": "quota_exceeded_qps"}, {"source": "matomo"},
-                  {"source": "query", "kind": "drop", "sites": 1}):
+    for value in (
+        {"source": "matomo", "kind": "quota_exceeded_qps"},
+        {"source": "matomo"},
+        {"source": "query", "kind": "drop", "sites": 1},
+    ):
         with pytest.raises(ValueError, match="fault"):
             Fault.from_json(value)
 
