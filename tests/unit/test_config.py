@@ -44,6 +44,8 @@ READ: list[tuple[str, str, str, Any]] = [
     ("DATABASE_URL", "postgresql://u:p@h:5432/d", "database_url", "postgresql://u:p@h:5432/d"),
     ("DATABASE_URL", "postgres://h/d", "database_url", "postgres://h/d"),
     ("DATABASE_URL", "embedded:.demo/pg", "database_url", "embedded:.demo/pg"),
+    ("DATABASE_URL", "postgresql://u@h:1,i:2/d", "database_url", "postgresql://u@h:1,i:2/d"),
+    ("DATABASE_URL", "postgres://h/d?user=a@b", "database_url", "postgres://h/d?user=a@b"),
     ("PGDATABASE", "postgresql://h/d", "database_url", "postgresql://h/d"),
     ("PGDATABASE", "just_a_name", "database_url", None),
     ("MATOMO_API_URL", "https://m.example", "matomo_api_url", "https://m.example"),

@@ -118,6 +118,7 @@ def test_a_token_that_many_threads_see_refused_is_renewed_for_all_of_them() -> N
         ((200, "<html>"), UnexpectedAnswer, 4),
         ((200, b"\xff\xfe"), UnexpectedAnswer, 4),
         ((200, {"token_type": "Bearer"}), Temporary, 4),
+        ((200, {"access_token": None, "expires_in": 3599}), UnexpectedAnswer, 4),
         (ConnectionResetError(104, "Connection reset by peer"), Temporary, 4),
         (TimeoutError("timed out"), Temporary, 4),
     ],

@@ -105,6 +105,12 @@ def test_rates_are_not_needed(field: str) -> None:
     assert parse_query(answer, FIRST, FOURTH) == parse_query(ANSWER, FIRST, FOURTH)
 
 
+def test_an_empty_object_is_no_answer_and_makes_no_day_a_zero() -> None:
+    with pytest.raises(UnexpectedAnswer) as caught:
+        parse_query({}, FIRST, FOURTH)
+    assert caught.value.retry
+
+
 @pytest.mark.parametrize(
     "answer",
     [

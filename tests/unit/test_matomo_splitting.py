@@ -9,7 +9,12 @@ from datetime import date
 import pytest
 
 from fetchers.errors import Overloaded, Temporary
-from fetchers.matomo import FAILED_REQUESTS_IN_A_ROW, Batch, plan_batches
+from fetchers.matomo import (
+    FAILED_REQUESTS_IN_A_ROW,
+    FAILURES_WITHOUT_ANSWER,
+    Batch,
+    plan_batches,
+)
 from tests.unit.helpers import (
     DAY,
     FakeMatomo,
@@ -169,3 +174,10 @@ def test_the_number_of_requests_is_small(
 ) -> None:
     asked = dict.fromkeys(range(sites), days_from(DAY, days))
     assert len(plan_batches(asked, per_request)) == requests
+
+
+def test_a_matomo_that_lists_sites_but_has_no_reports_is_given_up() -> None:
+    matomo = FakeMatomo(SITES, lambda _sites, _days: TOO_MUCH)
+    fetched = fetch_from(matomo, WANTED)
+    assert missed_cells(fetched).keys() == CELLS
+    assert len(matomo.asked) < 4 * FAILURES_WITHOUT_ANSWER + 40
