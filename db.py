@@ -92,7 +92,7 @@ def postgres_url(settings: Settings) -> Iterator[str]:
         return
     from storage.embedded import EmbeddedPostgres
 
-    server = EmbeddedPostgres(HOME / Path(url.removeprefix(EMBEDDED)))
+    server = EmbeddedPostgres(HOME / Path(url.removeprefix(EMBEDDED)).expanduser())
     try:
         yield server.start()
     finally:

@@ -81,24 +81,23 @@ class EmbeddedPostgres:
                 self._make_cluster()
             if not self._is_running():
                 self._start_server()
-            socket_directory = (self.location / "postmaster.pid").read_text().splitlines()[4]
-        return make_conninfo(host=socket_directory, port=5432, user="postgres", dbname="postgres")
+            sockets = (self.location / "postmaster.pid").read_text().splitlines()[4]
+        host = str(self.location / sockets)  # "." is the data directory
+        return make_conninfo(host=host, port=5432, user="postgres", dbname="postgres")
 
     def stop(self) -> None:
         """Stop the server unless another process uses it. A killed process holds no lock."""
         if self._in_use is None:
             return
-        with self._exclusive("starting"):
-            fcntl.flock(self._in_use, fcntl.LOCK_UN)
+        with self._exclusive("starting"), self._in_use as in_use:
+            self._in_use = None
+            fcntl.flock(in_use, fcntl.LOCK_UN)
             try:
-                fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            finally:
-                in_use, self._in_use = self._in_use, None
             if self._is_running():
-                self._run("pg_ctl", "-D", str(self.location), "-m", "fast", "-w", "stop")
-            in_use.close()
+                self._run("pg_ctl", "-D", ".", "-m", "fast", "-w", "stop")
 
     def _make_cluster(self) -> None:
         if self.location.exists() and any(self.location.iterdir()):
@@ -120,26 +119,30 @@ class EmbeddedPostgres:
     def _start_server(self) -> None:
         settings = {
             "listen_addresses": "",
-            # In the data directory, which is closed to others: whoever connects is trusted.
-            "unix_socket_directories": str(self._socket_directory()),
+            # A directory closed to others: whoever connects is trusted.
+            "unix_socket_directories": self._socket_directory(),
             **self.settings,
         }
         options = " ".join(f"-c {shlex.quote(f'{k}={v}')}" for k, v in settings.items())
         log = self.location / "server.log"
-        arguments = ("-D", str(self.location), "-l", str(log), "-t", str(START_SECONDS))
+        # pg_ctl hands its words to a shell: none of them may hold a path with $ or `.
+        arguments = ("-D", ".", "-l", log.name, "-t", str(START_SECONDS))
         try:
             self._run("pg_ctl", *arguments, "-o", options, "-w", "start")
         except DatabaseUnavailable as error:
             tail = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
             raise DatabaseUnavailable(f"{error}: {' / '.join(tail)}") from None
 
-    def _socket_directory(self) -> Path:
-        if len(str(self.location)) <= SOCKET_PATH_LIMIT:
-            return self.location
-        return _own_directory(SHARED_HOME / f"aa-socket-{_digest(self.location)}", self._user)
+    def _socket_directory(self) -> str:
+        """The data directory itself, unless its path is too long, or two hosts to libpq."""
+        path = str(self.location)
+        if len(path) <= SOCKET_PATH_LIMIT and "," not in path:
+            return "."
+        directory = SHARED_HOME / f"aa-socket-{_digest(self.location)}"
+        return str(_own_directory(directory, self._user))
 
     def _is_running(self) -> bool:
-        return self._command("pg_ctl", "-D", str(self.location), "status").returncode == 0
+        return self._command("pg_ctl", "-D", ".", "status").returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
         result = self._command(program, *arguments)
@@ -148,7 +151,8 @@ class EmbeddedPostgres:
             raise DatabaseUnavailable(f"{program} failed: {lines[-1] if lines else 'no message'}")
 
     def _command(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return _as_user(self._user, [str(self.binaries / program), *arguments])
+        command = [str(self.binaries / program), *arguments]
+        return _as_user(self._user, command, self.location if self.location.exists() else Path("/"))
 
     def _lock_file(self, name: str) -> IO[str]:
         path = self.directory.with_name(f".{self.directory.name}.{name}.lock")
@@ -252,11 +256,13 @@ def _can_enter(user: str, directory: Path) -> bool:
     return _as_user(user, ["test", "-x", str(directory)]).returncode == 0
 
 
-def _as_user(user: str | None, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _as_user(
+    user: str | None, command: Sequence[str], cwd: Path = Path("/")
+) -> subprocess.CompletedProcess[str]:
     group = pwd.getpwnam(user).pw_gid if user else None
     return subprocess.run(
         command,
-        cwd="/",
+        cwd=cwd,
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
         user=user,
         group=group,

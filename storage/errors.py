@@ -56,6 +56,7 @@ TRANSIENT_CLASSES = ("08", "40", "53", "57")
 """SQLSTATE classes of connection loss, rollback for concurrency, lack of resources, shutdown or
 time-out (57014). An upsert with these may be sent again: it is idempotent."""
 
+READ_ONLY = "25006"
 FOREIGN_KEY_VIOLATION = "23503"
 ROW_CLASSES = ("22", "23")
 """SQLSTATE classes of bad data and broken constraints: a matter of single rows."""
@@ -80,4 +81,10 @@ def from_sqlstate(code: str, message: str) -> DatabaseError:
             f"the database denies access ({code}): {said}",
             mend="use the service key, or the role that owns the tables",
         )
-    return DatabaseRefused(f"the database refused ({code}): {said}", mend=MIGRATE)
+    if code == READ_ONLY:
+        return DatabaseRefused(
+            f"the database only reads ({code}): {said}",
+            mend="connect to the primary, not to a replica; or see why it is read-only (disk full?)",
+        )
+    mend = MIGRATE if code.startswith("42") else "see the database's message and its own log"
+    return DatabaseRefused(f"the database refused ({code}): {said}", mend=mend)

@@ -93,6 +93,8 @@ class PostgresDatabase:
         def attempt(connection: psycopg.Connection[Any]) -> T:
             with connection.transaction():
                 connection.execute("select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
+                # A deferred one would refuse everything at the end, naming no row.
+                connection.execute("set constraints all immediate")
                 return work()
 
         return with_retries(lambda: self._guarded(attempt), self._attempts)

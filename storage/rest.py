@@ -105,7 +105,10 @@ class SupabaseDatabase:
             returning="minimal",  # type: ignore[arg-type]
             ignore_duplicates=not metrics,
         )
-        self._send(query.execute)
+        if self._send(
+            query.execute
+        ).data:  # return=minimal: rows that are stored come with no words
+            raise DatabaseRefused(f"{self._host}: the answer is not PostgREST's", mend=CHECK_URL)
 
     def insert_run(self, record: RunRecord) -> SiteId:
         """Add a row to aggregator_runs and return its id."""

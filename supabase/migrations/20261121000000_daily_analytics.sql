@@ -105,12 +105,14 @@ comment on column public.daily_analytics.gsc_clicks is
 comment on column public.daily_analytics.gsc_impressions is
   'Search impressions of the Pacific day. NULL: not known. 0: Search Console said zero.';
 
--- updated_at says when a value changed, not when somebody last looked.
+-- updated_at says when a number changed, not when somebody last looked. (Whole rows cannot be
+-- compared: generated columns are not computed yet when this runs.)
 create or replace function public.daily_analytics_set_updated_at() returns trigger
 language plpgsql set search_path = '' as $$
 begin
   new.updated_at := old.updated_at;
-  if new is distinct from old then
+  if (new.matomo_visits, new.gsc_clicks, new.gsc_impressions)
+     is distinct from (old.matomo_visits, old.gsc_clicks, old.gsc_impressions) then
     new.updated_at := now();
   end if;
   return new;
