@@ -9,6 +9,7 @@ from datetime import date
 
 COMMANDS = ("daily", "migrate", "demo")
 SOURCES = ("matomo", "gsc")
+EARLIEST = date(2000, 1, 1)
 
 EXIT_CODES = """\
 exit status:
@@ -41,9 +42,12 @@ def parse_day(text: str) -> date:
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-19")
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day of the calendar") from None
+    if day < EARLIEST:
+        raise argparse.ArgumentTypeError(f"{text} lies before all web analytics")
+    return day
 
 
 def _with_command(argv: list[str]) -> list[str]:

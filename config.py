@@ -86,6 +86,8 @@ class Settings:
     matomo_sites_per_request: int = 50
     google_api_endpoint: str | None = None
     google_token_uri: str = "https://oauth2.googleapis.com/token"
+    libpq_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Passwords in libpq's own variables, which it may fall back to and print."""
 
     def secrets(self) -> list[str]:
         """Every value that must never be printed."""
@@ -93,6 +95,7 @@ class Settings:
         in_query = parse_qs(url.query)
         found = [self.supabase_service_key, self.matomo_api_token, self.google_client_secret]
         found += [url.password, unquote(url.password or ""), *self.encryption_keys]
+        found += self.libpq_secrets
         found += [*in_query.get("password", ()), *in_query.get("sslpassword", ())]
         return [value for value in found if value]
 
@@ -223,6 +226,7 @@ class _Reader:
             ),
             google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", parse_url),
             google_token_uri=self.read("GOOGLE_TOKEN_URI", parse_url) or default.google_token_uri,
+            libpq_secrets=self._libpq_secrets(),
         )
 
     def read(self, name: str, parse: Callable[[str], T], alias: str | None = None) -> T | None:
@@ -251,6 +255,11 @@ class _Reader:
             return float(text)
 
         return self.read(name, parse) or default
+
+    def _libpq_secrets(self) -> tuple[str, ...]:
+        password = re.search(r"://[^/@:]*:([^@]+)@", self.values.get("PGDATABASE", ""))
+        found = (password[1], unquote(password[1])) if password else ()
+        return tuple(value for value in (*found, self.values.get("PGPASSWORD")) if value)
 
     def _pgdatabase(self) -> str | None:
         """matomo-postgres keeps its connection string in PGDATABASE; a bare name is not one."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from config import HOME, Settings
 from models import METRICS, GscAccount, Master, Site, SiteId, StoredDay, Window
-from storage.errors import RowsRefused
+from storage.errors import DatabaseError, RowsRefused
 from storage.rows import Row
 from storage.runs import RunRecord
 
@@ -27,10 +27,12 @@ EMBEDDED = "embedded:"
 class Database(Protocol):
     """What every database here can do. Methods raise DatabaseError (storage/errors.py).
 
-    chunk_rows: how many rows one `upsert_rows` should get at most.
+    chunk_rows: how many rows one `upsert_rows` should get at most. transactional: whether
+    `in_one_transaction` takes everything back when its work fails.
     """
 
     chunk_rows: int
+    transactional: bool
 
     def close(self) -> None: ...
     def read_sites(self) -> list[Site]: ...
@@ -45,10 +47,16 @@ class Database(Protocol):
 
 @dataclass(slots=True)
 class Stored:
-    """What became of an upsert: rows written, and rows the database refused, with its reason."""
+    """What became of an upsert: rows written, and per site the days not written, with why."""
 
     rows: int = 0
-    refused: list[tuple[SiteId, tuple[date, ...], RowsRefused]] = field(default_factory=list)
+    refused: list[tuple[SiteId, tuple[date, ...], DatabaseError]] = field(default_factory=list)
+
+    def refuse(self, rows: Sequence[Row], error: DatabaseError) -> None:
+        days: dict[SiteId, list[date]] = defaultdict(list)
+        for row in rows:
+            days[row[1]].append(row[0])
+        self.refused += [(site_id, tuple(of_site), error) for site_id, of_site in days.items()]
 
 
 @contextmanager
@@ -109,7 +117,7 @@ def upsert_daily_analytics(
     named; all others are stored.
 
     Raises:
-        DatabaseError: the database is unavailable or refuses everything.
+        DatabaseError: the database is unavailable or refuses everything, and nothing is stored.
     """
     groups = group_rows(master, rows_wanted)
 
@@ -118,7 +126,12 @@ def upsert_daily_analytics(
         for metrics, rows in groups.items():
             for start in range(0, len(rows), database.chunk_rows):
                 chunk = rows[start : start + database.chunk_rows]
-                _store_chunk(database, metrics, chunk, stored)
+                try:
+                    _store_chunk(database, metrics, chunk, stored)
+                except DatabaseError as error:
+                    if database.transactional or not stored.rows:
+                        raise
+                    stored.refuse(chunk, error)  # earlier chunks are stored and stay so
         return stored
 
     return database.in_one_transaction(store)
@@ -154,7 +167,7 @@ def _store_chunk(
     except RowsRefused as error:
         sites = list(dict.fromkeys(row[1] for row in rows))
         if len(sites) == 1 and (len(rows) == 1 or error.whole_site):
-            stored.refused.append((sites[0], tuple(row[0] for row in rows), error))
+            stored.refuse(rows, error)
             return
         if len(sites) > 1:
             first_half = set(sites[: len(sites) // 2])

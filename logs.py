@@ -5,9 +5,12 @@ Everything goes to standard output in one order, so that a cron mail reads from 
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -29,24 +32,43 @@ class Redactor:
     """Blanks known secrets out of any text, also as they are spelled in URLs, JSON and repr()."""
 
     def __init__(self) -> None:
-        self._spellings: list[str] = []
+        self._spellings: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
     def add(self, secrets: Iterable[str]) -> None:
         found = set(self._spellings)
         for secret in secrets:
             if len(secret) >= SHORTEST_SECRET:
-                found |= {secret, quote(secret, safe=""), quote_plus(secret)}
+                quoted = quote(secret, safe="")
+                found |= {secret, quoted, quote_plus(secret), quote(quoted, safe="")}
                 found |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-        self._spellings = sorted(found, key=len, reverse=True)
+                found.add(base64.b64encode(secret.encode()).decode().rstrip("="))
+        self._spellings = found
+        longest_first = sorted(map(re.escape, found), key=len, reverse=True)
+        # Whatever the case: servers and libraries change it (%2f, header names).
+        self._pattern = re.compile("|".join(longest_first), re.IGNORECASE) if found else None
 
     def __call__(self, text: str) -> str:
-        for spelling in self._spellings:
-            text = text.replace(spelling, "***")
-        return text
+        return self._pattern.sub("***", text) if self._pattern else text
 
 
 redact = Redactor()
 """The one of this process. Whoever reads a secret adds it here before using it."""
+
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn text around, and halves of characters: none of them may come
+from a server or a table into a terminal, a log or the run history."""
+
+
+def printable(text: str) -> str:
+    """Text from outside on one line, without what a terminal would obey; secrets blanked."""
+    return redact(UNPRINTABLE.sub(" ", text))
+
+
+def excerpt(text: str, limit: int = 200) -> str:
+    """The beginning of somebody else's message; secrets go first, since half of one shows too."""
+    return " ".join(printable(text).split())[:limit]
 
 
 class TextFormatter(logging.Formatter):
@@ -54,9 +76,8 @@ class TextFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        if record.levelno == REPORT:
-            return redact(text)
-        return redact(f"{_time(record)} {record.levelname:<7} {text}")
+        line = text if record.levelno == REPORT else f"{_time(record)} {record.levelname:<7} {text}"
+        return "\n".join(map(printable, line.split("\n")))
 
 
 class JsonFormatter(logging.Formatter):
@@ -80,12 +101,23 @@ class _StandardOutput(logging.Handler):
         try:
             print(self.format(record), flush=True)
         except OSError:  # a closed pipe, a full disk: the night's numbers are worth more than words
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  as long as the process lives
+            _silence_standard_output()
+
+
+def _silence_standard_output() -> None:
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  open as long as the process lives
+    try:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # also for the flush at exit
+    except io.UnsupportedOperation:
+        sys.stdout = nowhere
 
 
 def set_up_logging(*, verbose: bool = False, quiet: bool = False, style: str = "text") -> None:
     """Log to standard output. Libraries are heard from ERROR on, with `verbose` from WARNING."""
     logging.addLevelName(REPORT, "REPORT")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever the terminal cannot spell is escaped
+            stream.reconfigure(errors="backslashreplace")
     handler = _StandardOutput()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     root = logging.getLogger()

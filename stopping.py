@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from fetchers.errors import Interrupted
+
+class Stopped(Exception):
+    """Work that was not done because the run must stop."""
 
 
 class Stop:
@@ -42,14 +44,11 @@ class Stop:
         """Sleep, but wake at once when the run must stop (the caller then asks `is_set`)."""
         self._requested.wait(min(seconds, self.remaining_seconds()))
 
-    def error(self) -> Interrupted:
+    def error(self) -> Stopped:
         """What to say of the work that was not done."""
         if self.signal is not None:
-            return Interrupted(f"the run was stopped ({self.signal.name}) before this was fetched")
-        return Interrupted(
-            "the run reached RUN_DEADLINE before this was fetched",
-            mend="run it again for these days, or raise RUN_DEADLINE",
-        )
+            return Stopped(f"the run was stopped ({self.signal.name}) before this was fetched")
+        return Stopped("the run reached RUN_DEADLINE before this was fetched")
 
 
 @contextmanager
@@ -61,7 +60,8 @@ def stopped_by_signals(stop: Stop) -> Iterator[None]:
 
     def on_signal(signum: int, _frame: FrameType | None) -> None:
         received = signal.Signals(signum)
-        signal.signal(received, before[received])
+        for known in before:  # a second one ends the process, even inside a call that never returns
+            signal.signal(known, signal.SIG_DFL)
         stop.request(received)
 
     if threading.current_thread() is not threading.main_thread():

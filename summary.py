@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
+from logs import printable
 from models import Failure, SiteId
 
 SITES_NAMED = 5
@@ -39,8 +40,8 @@ def failure_lines(failures: Sequence[Failure], names: Mapping[SiteId, str]) -> l
             kind = failure.kind
             lines += ["", f"{kind}:"]
         lines.append(f"  {_whose(failure, names)}")
-        lines.append(f"    {failure.message}")
-        lines.append(f"    -> {failure.mend}")
+        lines.append(f"    {printable(failure.message)}")
+        lines.append(f"    -> {printable(failure.mend)}")
     return lines
 
 
@@ -64,7 +65,7 @@ def _whose(failure: Failure, names: Mapping[SiteId, str]) -> str:
     if failure.account is not None:
         parts.append(f"account {failure.account}")
     if failure.sites:
-        domains = sorted(str(names.get(site) or site) for site in failure.sites)
+        domains = sorted(printable(str(names.get(site) or site)) for site in failure.sites)
         named = ", ".join(domains[:SITES_NAMED])
         more = len(failure.sites) - SITES_NAMED
         sites = f"{named} and {more} more" if more > 0 else named

@@ -74,7 +74,7 @@ def interruptible(task: Callable[[], Result], stop: Stop) -> Result:
     """Call `task` so that a stop need not wait for it.
 
     Raises:
-        Interrupted: the run must stop. And whatever the task raises.
+        Stopped: the run must stop. And whatever the task raises.
     """
     workers: Workers[Result] = Workers(1, stop)
     workers.submit(task)

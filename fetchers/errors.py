@@ -4,6 +4,8 @@ FetchError
   NotReady          the source has not made the data yet: time mends it, or its archiving job
   Temporary         network, overload, quota: the next run mends it
     Overloaded      a time-out or an error 500: asking for less at once may work
+    BrokenOff       the answer did not come whole: one part of what was asked may be the reason
+    Throttled       the server asks for fewer requests (429)
     QuotaExhausted  the account gets nothing more today
   CredentialsError  a token or key is refused: whoever holds the account mends it
   AccessDenied      the credentials are good but may not see this: the source's administrator
@@ -16,7 +18,15 @@ FetchError
 
 from __future__ import annotations
 
-from typing import ClassVar
+import logging
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
+
+from stopping import Stop
+
+Result = TypeVar("Result")
+
+log = logging.getLogger("aggregator.fetchers")
 
 
 class FetchError(Exception):
@@ -62,6 +72,14 @@ class Overloaded(Temporary):
     pass
 
 
+class BrokenOff(Temporary):
+    pass
+
+
+class Throttled(Temporary):
+    pass
+
+
 class QuotaExhausted(Temporary):
     def __init__(self, message: str) -> None:
         super().__init__(message, retry=False)
@@ -101,4 +119,28 @@ class UnexpectedAnswer(FetchError):
 
 class Interrupted(FetchError):
     kind = "interrupted"
-    default_mend = "run these days again with --gaps: what was fetched is stored"
+    default_mend = (
+        "run these days again with --gaps: what was fetched is stored; or raise RUN_DEADLINE"
+    )
+
+
+def interrupted(stop: Stop) -> Interrupted:
+    """The failure of everything that a run no longer had the time to fetch."""
+    return Interrupted(str(stop.error()))
+
+
+def outcome_of(task: Callable[[], Result]) -> Result | FetchError:
+    """The seam of every worker: what a task returns, or the failure it ends with.
+
+    A bug is a traceback, but costs no more than the cells of its own task.
+    """
+    try:
+        return task()
+    except FetchError as error:
+        return error
+    except Exception as bug:
+        log.exception("this is a bug, please report it:")
+        return UnexpectedAnswer(
+            f"the program tripped over an answer ({type(bug).__name__})",
+            mend="report it with the traceback of the log",
+        )

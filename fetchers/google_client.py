@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,20 +22,25 @@ from googleapiclient.errors import HttpError
 from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
 
 from fetchers.errors import (
+    CredentialsError,
     FetchError,
     Overloaded,
     SettingsError,
     Temporary,
     UnexpectedAnswer,
+    interrupted,
 )
 from fetchers.google_errors import AccessTokenRefused, api_error, token_error
 from fetchers.http import Http, network_reason
+from logs import redact
+from watchdog import cut_socket, watchdog
 
 T = TypeVar("T")
 
 log = logging.getLogger("aggregator.google")
 
 RATE_POLL_SECONDS = 0.05
+ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 BROKEN_BODY = (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError, RecursionError)
 """What Google's libraries raise over a body that they cannot read. Not ValueError as a whole: a
@@ -52,19 +59,28 @@ class SharedCredentials(Credentials):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(None, **kwargs)  # type: ignore[no-untyped-call]
         self._refreshing = threading.Lock()
+        self._refused: google.auth.exceptions.RefreshError | None = None
 
     def refresh(self, request: Request) -> None:
         with self._refreshing:
             if self.valid:
                 return
+            if self._refused is not None:  # by another thread: a dead consent is not asked again
+                raise self._refused
             try:
                 super().refresh(request)  # type: ignore[no-untyped-call]
-            except (KeyError, *BROKEN_BODY):  # it expects JSON of a fixed shape
+            except google.auth.exceptions.RefreshError as error:
+                if isinstance(token_error(error), CredentialsError | SettingsError):
+                    self._refused = error
+                raise
+            except (KeyError, OverflowError, *BROKEN_BODY):  # it expects JSON of a fixed shape
                 self.token = None
-            if not self.token:
+            if not isinstance(self.token, str) or not ACCESS_TOKEN.fullmatch(self.token):
+                self.token = None
                 raise UnexpectedAnswer(
                     "Google's token endpoint: an answer without an access token", retry=True
                 )
+            redact.add([self.token])
 
     def drop(self, refused: str | None) -> None:
         """Forget a token that the API refused, unless another thread has replaced it already."""
@@ -132,8 +148,10 @@ class GoogleClient:
         log.debug("%s %s", request.method, request.uri)
         # googleapiclient hands a page of HTML on as text, and trips over bytes that are no UTF-8
         # and over error messages that are no text.
+        connection = self._authorized_http()
         try:
-            answer = request.execute(http=self._authorized_http(), num_retries=0)
+            with self._limit(connection.http):
+                answer = request.execute(http=connection, num_retries=0)
         except BROKEN_BODY:
             answer = None
         if not isinstance(answer, dict):
@@ -143,7 +161,19 @@ class GoogleClient:
         return answer
 
     def _refresh(self) -> None:
-        self._credentials.refresh(google_auth_httplib2.Request(self._plain_http()))
+        plain = self._plain_http()
+        with self._limit(plain):
+            self._credentials.refresh(google_auth_httplib2.Request(plain))
+
+    def _limit(self, plain: Any) -> AbstractContextManager[None]:
+        """httplib2's time-out is per read: one that drips is cut off here."""
+
+        def cut() -> None:
+            for connection in list(plain.connections.values()):
+                if connection.sock is not None:
+                    cut_socket(connection.sock.fileno())
+
+        return watchdog.limit(2 * self._http.timeout_seconds, cut)
 
     def _guarded(self, send: Callable[[], T]) -> T:
         """Send within the run's limit of requests in flight, and name what goes wrong."""
@@ -173,7 +203,7 @@ class GoogleClient:
     def _wait_for_rate(self) -> None:
         while not self._limiter.try_acquire("requests", blocking=False):
             if self._http.stop.is_set():
-                raise self._http.stop.error()
+                raise interrupted(self._http.stop)
             self._http.stop.sleep(RATE_POLL_SECONDS)
 
     def _authorized_http(self) -> Any:

@@ -22,6 +22,7 @@ from fetchers.errors import (
     UnexpectedAnswer,
 )
 from fetchers.http import parse_retry_after
+from logs import excerpt
 
 RATE_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"}
 API_OFF_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
@@ -33,7 +34,6 @@ NEW_CONSENT = (
     "gsc_accounts.oauth_refresh_token (README, Google); if it dies every 7 days, the OAuth "
     "consent screen is still in status Testing"
 )
-MESSAGE_LIMIT = 200
 
 
 class AccessTokenRefused(CredentialsError):
@@ -70,8 +70,8 @@ def api_error(error: HttpError, host: str) -> FetchError:
 def token_error(error: google.auth.exceptions.RefreshError) -> FetchError:
     """Sort a refusal of the token endpoint (google-auth has retried 500 and 503 by itself)."""
     detail = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
-    code = str(detail.get("error", ""))
-    description = " ".join(str(detail.get("error_description", "")).split())[:MESSAGE_LIMIT]
+    code = excerpt(str(detail.get("error", "")))
+    description = excerpt(str(detail.get("error_description", "")))
     said = ": ".join(part for part in (code, description) if part)
     if code in CLIENT_ERRORS:
         return SettingsError(
@@ -81,7 +81,9 @@ def token_error(error: google.auth.exceptions.RefreshError) -> FetchError:
     if code in ("invalid_grant", "unauthorized_client", "invalid_scope"):
         return CredentialsError(f"Google refused the refresh token ({said})", mend=NEW_CONSENT)
     if error.retryable or not code:
-        return Temporary(f"Google's token endpoint did not answer ({said or 'no JSON'})")
+        # What google-auth calls retryable it has tried three times by itself.
+        message = f"Google's token endpoint did not answer ({said or 'no JSON'})"
+        return Temporary(message, retry=not error.retryable)
     return UnexpectedAnswer(f"Google's token endpoint answered {said}")
 
 
@@ -117,4 +119,4 @@ def _reasons(error: HttpError) -> set[str]:
 
 def _message(error: HttpError) -> str:
     text = error.reason if isinstance(error.reason, str) else ""
-    return "" if "<" in text else " ".join(text.split())[:MESSAGE_LIMIT]
+    return "" if "<" in text else excerpt(text)

@@ -28,6 +28,10 @@ published data end (facts, lag: Google's own recipe looks at the past 10 days)."
 PUBLISHED_AFTER_DAYS = 3
 """Without any boundary seen, a day more than this many Pacific days old counts as published."""
 
+ONE_DAY = timedelta(days=1)
+BOUNDARY_RANGE = timedelta(days=30)
+"""How far back the first incomplete day can lie; one believed wrongly makes false zeros."""
+
 ROW_LIMIT = 25_000
 UNVERIFIED = "siteunverifieduser"
 
@@ -108,6 +112,8 @@ def get_gsc_data(
         },
     )
     rows, first_incomplete = parse_query(gsc_client.execute(request), first, last)
+    if first_incomplete and not today - BOUNDARY_RANGE <= first_incomplete <= today + ONE_DAY:
+        raise UnexpectedAnswer(f"Search Console: data incomplete from {first_incomplete} on?")
     return PropertyAnswer(tuple(sorted(days)), rows, first_incomplete)
 
 
@@ -126,17 +132,20 @@ def parse_query(
     if "rows" not in answer and "responseAggregationType" not in answer:
         raise UnexpectedAnswer("Search Console: an empty answer to a query", retry=True)
     try:
-        for row in answer.get("rows", []):
+        listed = answer.get("rows", [])
+        if not isinstance(listed, list):
+            raise TypeError
+        for row in listed:
             (key,) = row["keys"]
             day = date.fromisoformat(key)
-            if not first <= day <= last or day in rows:
+            if key != day.isoformat() or not first <= day <= last or day in rows:
                 raise UnexpectedAnswer(f"Search Console: a row of {day}, which was not asked for")
             rows[day] = Clicks(_whole(row["clicks"]), _whole(row["impressions"]))
         metadata = answer.get("metadata") or {}
         # The documentation spells it with underscores, the API in camel case.
         boundary = metadata.get("firstIncompleteDate") or metadata.get("first_incomplete_date")
         return rows, date.fromisoformat(boundary) if boundary else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UnexpectedAnswer(
             f"Search Console: the answer to a query has another shape ({type(error).__name__})"
         ) from None
@@ -151,7 +160,7 @@ def published_until(answers: Iterable[PropertyAnswer], today: date) -> date:
     answers = list(answers)
     boundaries = [a.first_incomplete for a in answers if a.first_incomplete is not None]
     if boundaries:
-        return max(boundaries) - timedelta(days=1)
+        return max(boundaries) - ONE_DAY
     newest = [max(a.rows) for a in answers if a.rows]
     return max([today - timedelta(days=PUBLISHED_AFTER_DAYS + 1), *newest])
 
@@ -168,7 +177,7 @@ def settle_days(
         (numbers by day, days not published yet), together exactly the asked days.
     """
     if answer.first_incomplete is not None:
-        published = answer.first_incomplete - timedelta(days=1)
+        published = answer.first_incomplete - ONE_DAY
     else:
         published = run_published_until
     published = max([published, *answer.rows])
@@ -214,6 +223,6 @@ def _whole(value: object) -> int:
     """A count from a JSON double. Raises ValueError for anything that counts nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
-    if not math.isfinite(value) or value < 0 or abs(value - round(value)) > 1e-6:
+    if not math.isfinite(value) or not 0 <= value < 2**63 or abs(value - round(value)) > 1e-6:
         raise ValueError
     return round(value)

@@ -37,6 +37,8 @@ def parse_host(domain: str) -> str:
         ValueError: it is no host name, or names a path or port, whose numbers are others.
     """
     text = domain.strip()
+    if not text.isprintable() or " " in text:  # urlsplit would drop a line break unseen
+        raise ValueError("is no host name")
     parts = urlsplit(text if "://" in text else f"//{text}")
     more = parts.path.strip("/") or parts.query or parts.username or parts.port is not None
     if more:

@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
-from fetchers.errors import FetchError, Overloaded, SettingsError, Temporary, UnexpectedAnswer
+from fetchers.errors import (
+    BrokenOff,
+    FetchError,
+    Overloaded,
+    SettingsError,
+    Temporary,
+    UnexpectedAnswer,
+    interrupted,
+)
 from retrying import call_with_retries
 from stopping import Stop
 
@@ -24,6 +32,8 @@ T = TypeVar("T")
 log = logging.getLogger("aggregator.http")
 
 CHUNK_BYTES = 64 * 1024
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+NO_CONNECTION = (urllib3.exceptions.NewConnectionError, socket.gaierror, ConnectionRefusedError)
 UNREACHABLE = (
     "nothing to do if the next nightly run succeeds; if it never did, correct the address in .env"
 )
@@ -67,7 +77,7 @@ class Http:
         """
         with self._slots:
             if self.stop.is_set():
-                raise self.stop.error()
+                raise interrupted(self.stop)
             yield
 
     def retrying(
@@ -97,7 +107,7 @@ class Http:
         with self.slot():
             budget = min(self.timeout_seconds, self.stop.remaining_seconds())
             if budget <= 0:
-                raise self.stop.error()
+                raise interrupted(self.stop)
             began = time.monotonic()
             try:
                 answer = self._read(url, params, data, budget)
@@ -111,9 +121,11 @@ class Http:
                 ) from None
             except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
                 if self.stop.is_set():  # it was the run that had no more time
-                    raise self.stop.error() from None
+                    raise interrupted(self.stop) from None
                 raise Overloaded(f"{host}: no answer within {budget:.0f} s") from None
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                if not any(isinstance(e, NO_CONNECTION) for e in causes(error)):
+                    raise BrokenOff(f"{host}: {network_reason(error)}") from None
                 raise Temporary(f"{host}: {network_reason(error)}", mend=UNREACHABLE) from None
 
     def _read(
@@ -130,6 +142,8 @@ class Http:
                 body += chunk
                 if time.monotonic() > ends_at:
                     raise TimeoutError
+                if len(body) > LARGEST_ANSWER_BYTES:
+                    raise UnexpectedAnswer(f"{urlsplit(url).netloc}: an answer without end")
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, bytes(body))
 
@@ -156,16 +170,23 @@ def parse_retry_after(text: str | None) -> float | None:
 
 def network_reason(error: BaseException) -> str:
     """Why a connection failed, in a few words: library messages quote whole URLs."""
-    seen: list[BaseException] = []
+    found = causes(error)
+    for cause in found:
+        if isinstance(cause, socket.gaierror):
+            return "the host name was not found"
+        if isinstance(cause, OSError) and cause.strerror and cause.errno:
+            return f"no connection ({cause.strerror.lower()})"
+    return f"the connection broke ({type(found[-1]).__name__})"
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """An error and everything it wraps, in whatever way the libraries wrapped it."""
+    found: list[BaseException] = []
     queue: list[object] = [error]
     while queue:
         item = queue.pop(0)
-        if not isinstance(item, BaseException) or item in seen:
-            continue
-        seen.append(item)
-        if isinstance(item, socket.gaierror):
-            return "the host name was not found"
-        if isinstance(item, OSError) and item.strerror and item.errno:
-            return f"no connection ({item.strerror.lower()})"
-        queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-    return f"the connection broke ({type(seen[-1]).__name__})"
+        if isinstance(item, BaseException) and item not in found:
+            found.append(item)
+            inner = (getattr(item, "reason", None), item.__cause__, item.__context__)
+            queue += [*item.args, *inner]
+    return found

@@ -14,11 +14,22 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from fetchers.errors import CredentialsError, FetchError, Overloaded, TargetDenied, Temporary
+from fetchers.errors import (
+    BrokenOff,
+    CredentialsError,
+    FetchError,
+    Overloaded,
+    TargetDenied,
+    Temporary,
+    Throttled,
+    interrupted,
+    outcome_of,
+)
 from fetchers.http import Http, is_retryable
 from fetchers.matomo_answers import GRANT_VIEW, parse_answer, parse_viewable_sites, parse_visits
 from fetchers.results import Fetched
 from models import days_between
+from stopping import Stopped
 from workers import Workers, interruptible
 
 REQUESTS_IN_FLIGHT = 4
@@ -95,9 +106,12 @@ def get_matomo_data(
     if not asked:
         return batches.fetched
     try:
-        viewable = interruptible(partial(fetch_viewable_sites, server, http), http.stop)
-    except FetchError as error:
-        batches.miss(asked, error)
+        task = partial(fetch_viewable_sites, server, http)
+        viewable = interruptible(partial(outcome_of, task), http.stop)
+    except Stopped:
+        viewable = interrupted(http.stop)
+    if isinstance(viewable, FetchError):
+        batches.miss(asked, viewable)
         return batches.fetched
     hidden = asked.keys() - viewable
     batches.miss(hidden, TargetDenied(_hidden_message(viewable), mend=GRANT_VIEW))
@@ -178,7 +192,7 @@ class _Batches:
             else:
                 self.miss(batch.sites, outcome, batch.days)
         for batch in self._open:
-            self.miss(batch.sites, self._http.stop.error(), batch.days)
+            self.miss(batch.sites, interrupted(self._http.stop), batch.days)
 
     def miss(
         self, sites: Iterable[int], error: FetchError, within: Collection[date] | None = None
@@ -201,15 +215,14 @@ class _Batches:
         """Runs on a worker. Asks nothing more once the token is refused or the server is down."""
         if self._gave_up is not None:
             return batch, self._gave_up
-        try:
-            parsed = fetch_visits(batch, self._server, self._http)
-        except FetchError as error:
-            if isinstance(error, CredentialsError) or self._is_down(error):
-                self._gave_up = error
-            return batch, error
-        self._answers += 1
-        self._failed_in_a_row = 0
-        return batch, parsed
+        outcome = outcome_of(lambda: fetch_visits(batch, self._server, self._http))
+        if isinstance(outcome, FetchError):
+            if isinstance(outcome, CredentialsError | Throttled) or self._is_down(outcome):
+                self._gave_up = outcome
+        else:
+            self._answers += 1
+            self._failed_in_a_row = 0
+        return batch, outcome
 
     def _is_down(self, error: FetchError) -> bool:
         """After a few failures in a row, one cheap call tells a dead server from bad sites."""
@@ -243,7 +256,7 @@ def _asking_for_less_helps(error: FetchError, batch: Batch) -> bool:
     """One site may be the reason: too large a report, or one that crashes PHP (502, no answer)."""
     if isinstance(error, TargetDenied):  # a site was deleted or hidden while we ran
         return len(batch.sites) > 1
-    return isinstance(error, Temporary) and bool(batch.halves())
+    return isinstance(error, Overloaded | BrokenOff) and bool(batch.halves())
 
 
 def _hidden_message(viewable: Collection[int]) -> str:

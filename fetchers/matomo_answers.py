@@ -11,22 +11,26 @@ from urllib.parse import urlsplit
 
 from fetchers.errors import (
     AccessDenied,
+    BrokenOff,
     CredentialsError,
     FetchError,
     Overloaded,
     SettingsError,
     TargetDenied,
     Temporary,
+    Throttled,
     UnexpectedAnswer,
 )
 from fetchers.http import Answer, parse_retry_after
 from fetchers.results import Fetched
+from logs import excerpt
 
 GRANT_VIEW = "give the token's user 'view' access to this site in Matomo, or correct matomo_site_id"
 NEW_TOKEN = (
     "make a new auth token in Matomo (Administration, Personal, Security) and set MATOMO_API_TOKEN"
 )
-RETRYABLE_4XX = (408, 425, 429)
+BIGINT = 2**63 - 1  # more than the column holds is no count of visits
+RETRYABLE_4XX = (408, 425)
 
 
 def parse_viewable_sites(payload: Any, host: str) -> frozenset[int]:
@@ -79,7 +83,7 @@ def parse_answer(answer: Answer, host: str) -> Any:
     if answer.content_type != "application/json":
         raise _unexpected(
             host,
-            f"HTTP 200 with {answer.content_type or 'no content type'} in place of JSON",
+            f"HTTP 200 with {excerpt(answer.content_type) or 'no content type'} in place of JSON",
             mend="open MATOMO_API_URL in a browser: it must be the directory of Matomo's index.php",
         )
     if message is not None:
@@ -109,6 +113,10 @@ def _status_error(answer: Answer, host: str, message: str | None) -> FetchError:
         )
     if status in (500, 504):
         return Overloaded(f"{host}: HTTP {status}{said}", retry_after=retry_after)
+    if status == 429:
+        return Throttled(f"{host}: HTTP 429{said}", retry_after=retry_after)
+    if status == 502:  # what a proxy says when PHP crashed over one report
+        return BrokenOff(f"{host}: HTTP 502{said}", retry_after=retry_after)
     if status > 500 or status in RETRYABLE_4XX:
         return Temporary(f"{host}: HTTP {status}{said}", retry_after=retry_after)
     return _unexpected(host, f"HTTP {status}{said}")
@@ -141,7 +149,7 @@ def _redirected(answer: Answer, host: str) -> FetchError:
             mend="open MATOMO_API_URL in a browser and set it to the address of Matomo itself",
         )
     address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}{target.path}"
-    address = address.removesuffix("index.php").rstrip("/")
+    address = excerpt(address.removesuffix("index.php").rstrip("/"))
     return SettingsError(
         f"{host} redirects to {address}",
         mend=f"set MATOMO_API_URL={address} if that is your Matomo",
@@ -162,7 +170,7 @@ def _error_message(answer: Answer) -> str | None:
         return None
     if not isinstance(payload, dict) or payload.get("result") != "error":
         return None
-    return " ".join(html.unescape(str(payload.get("message"))).split())[:200]
+    return excerpt(html.unescape(str(payload.get("message"))))
 
 
 def _load_json(answer: Answer) -> Any:
@@ -178,4 +186,4 @@ def _unexpected(host: str, what: str, mend: str | None = None) -> UnexpectedAnsw
 
 def _is_count(value: object) -> TypeGuard[int]:
     """A whole number of things: JSON's true is an int to Python, and -1 counts nothing."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= BIGINT

@@ -18,6 +18,8 @@ from fetchers.errors import (
     QuotaExhausted,
     SettingsError,
     TargetDenied,
+    interrupted,
+    outcome_of,
 )
 from fetchers.google_client import get_google_client
 from fetchers.gsc import (
@@ -92,7 +94,7 @@ class _SearchConsole:
             else:
                 self._take(outcome)
         for account in group_by_account(self._plan, self._open_sites):
-            self._fail(account.sites, self._http.stop.error(), account.id)
+            self._fail(account.sites, interrupted(self._http.stop), account.id)
         self._settle()
         return self._result
 
@@ -121,7 +123,8 @@ class _SearchConsole:
         """Runs on a worker: one token refresh and one list of properties per account."""
         if self._ended_by is not None:
             return _Opened(account, self._ended_by)
-        try:
+
+        def open_account() -> list[Property]:
             client = get_google_client(
                 account.refresh_token,
                 client_id=self._settings.google_client_id or "",
@@ -132,10 +135,12 @@ class _SearchConsole:
                 http=self._http,
             )
             account.client = client
-            return _Opened(account, list_properties(client))
-        except FetchError as error:
-            self._note(account, error)
-            return _Opened(account, error)
+            return list_properties(client)
+
+        outcome = outcome_of(open_account)
+        if isinstance(outcome, SettingsError):  # our client, or the address: all accounts' matter
+            self._ended_by = outcome
+        return _Opened(account, outcome)
 
     def _ask_sites_of(self, opened: _Opened) -> None:
         """Choose each site's property; sites that share one share its request."""
@@ -146,11 +151,11 @@ class _SearchConsole:
         properties = Properties(opened.outcome)
         sites_of: dict[str, list[Site]] = defaultdict(list)
         for site in account.sites:
-            try:
-                url = choose_property(site.domain, site.gsc_property, properties)
+            url = outcome_of(partial(choose_property, site.domain, site.gsc_property, properties))
+            if isinstance(url, FetchError):
+                self._fail([site], url, account.id)
+            else:
                 sites_of[url].append(site)
-            except TargetDenied as error:
-                self._fail([site], error, account.id)
         log.debug("account %s: %d properties to ask", account.id, len(sites_of))
         for url, sites in sites_of.items():
             days = {day for site in sites for day in self._open_sites[site.id]}
@@ -161,26 +166,15 @@ class _SearchConsole:
         ended_by = self._ended_by or account.ended_by
         if ended_by is not None:
             return _Asked(account, sites, ended_by)
-        assert account.client is not None
-        try:
-            answer = get_gsc_data(
-                account.client,
-                url,
-                days,
-                today=self._today,
-                search_type=self._settings.gsc_search_type,
-            )
-            return _Asked(account, sites, answer)
-        except FetchError as error:
-            self._note(account, error)
-            return _Asked(account, sites, error)
-
-    def _note(self, account: Account, error: FetchError) -> None:
-        """At once, for the other workers: what was refused for good is not asked again."""
-        if isinstance(error, SettingsError):
-            self._ended_by = error
-        elif _ends_account(error):
-            account.ended_by = error
+        client, search_type = account.client, self._settings.gsc_search_type
+        assert client is not None
+        outcome = outcome_of(
+            lambda: get_gsc_data(client, url, days, today=self._today, search_type=search_type)
+        )
+        # At once, for the other workers: what was refused for good is not asked again.
+        if isinstance(outcome, FetchError) and _ends_account(outcome):
+            account.ended_by = outcome
+        return _Asked(account, sites, outcome)
 
     def _take(self, asked: _Asked) -> None:
         if isinstance(asked.outcome, FetchError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -76,17 +76,15 @@ def fetch_visits(
         for missed in fetched.missed
     ]
     if not accept_zeros:
-        failures += _withhold_unarchived(visits, database, plan.only_sites)
+        failures += _withhold_unarchived(visits, database)
     return MatomoResult(visits, failures)
 
 
-def _withhold_unarchived(
-    visits: Visits, database: Database, only_sites: Sequence[SiteId]
-) -> list[Failure]:
+def _withhold_unarchived(visits: Visits, database: Database) -> list[Failure]:
     """Take days out of `visits` whose zeros are not to be believed."""
 
     def read_stored(week: Window) -> Mapping[SiteId, Mapping[date, int]]:
-        return known_visits(database.read_days(week, only_sites))
+        return known_visits(database.read_days(week))
 
     try:
         unarchived = find_unarchived_days(visits, read_stored)

@@ -13,7 +13,7 @@ from jobs.daily_matomo import MatomoResult
 from jobs.daily_plan import Plan
 from jobs.daily_store import Change
 from jobs.recording import Run
-from logs import report
+from logs import printable, report
 from models import Window
 from summary import count, describe_days, failure_lines, merge_failures
 
@@ -60,7 +60,7 @@ def show_changes(changes: Iterable[Change], plan: Plan) -> None:
     for change in changes:
         old = "unknown" if change.old is None else change.old
         site_id = str(change.site_id)
-        name = plan.sites[change.site_id].domain or site_id
+        name = printable(plan.sites[change.site_id].domain or site_id)
         cells[name, site_id, change.day].append(f"{change.metric} {old} -> {change.new}")
     for (name, _, day), numbers in sorted(cells.items())[:CHANGES_SHOWN]:
         report(f"would change {name} {day}: {', '.join(numbers)}")

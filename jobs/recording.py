@@ -14,7 +14,7 @@ from typing import Any
 
 from config import Settings
 from db import Database
-from logs import redact
+from logs import printable
 from models import Failure, SiteId, Window
 from storage.errors import DatabaseError, DatabaseUnavailable, MissingRelation
 from storage.runs import RunRecord
@@ -73,7 +73,7 @@ def recorded_run(
     history.start(window, started_at)
     try:
         yield run
-    except BaseException as error:
+    except Exception as error:
         history.finish("failed", run, [*run.failures, _failure_of(error)])
         raise
     history.finish("incomplete" if run.failures else "complete", run, run.failures)
@@ -121,7 +121,9 @@ class _History:
         def close() -> None:
             for run_id, started_at, counts in self._database.read_open_runs(self._job):
                 overdue = now - started_at > timedelta(seconds=deadline) + MARGIN
-                if _has_died(counts.get("process"), overdue=overdue):
+                if not _has_died(counts, overdue=overdue):
+                    log.warning("another run of this job is under way: %s", f"{started_at:%F %T}")
+                else:
                     record = RunRecord(status="failed", finished_at=now, failures=[_as_json(DIED)])
                     self._database.update_run(run_id, record)
                     log.warning(
@@ -154,12 +156,15 @@ def _this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": pid, "started": _process_start(pid)}
 
 
-def _has_died(process: dict[str, Any] | None, *, overdue: bool) -> bool:
+def _has_died(counts: Any, *, overdue: bool) -> bool:
     """Whether an open run has no process any more. Elsewhere only its deadline can tell."""
-    if not process or process.get("host") != socket.gethostname():
+    try:
+        process = counts["process"]
+        here = process["host"] == socket.gethostname()
+        started = _process_start(int(process["pid"])) if here else None
+        return started is None or started != process["started"] if here else overdue
+    except (KeyError, TypeError, ValueError):  # not a row that this program wrote
         return overdue
-    started = _process_start(int(process["pid"]))
-    return started is None or started != process.get("started")
 
 
 def _process_start(pid: int) -> str | None:
@@ -176,21 +181,19 @@ def _as_json(failure: Failure) -> dict[str, Any]:
         "kind": failure.kind,
         "source": failure.source,
         "account": failure.account,
-        "message": redact(failure.message),
-        "mend": failure.mend,
+        "message": printable(failure.message),
+        "mend": printable(failure.mend),
         "count": len(failure.sites),
         "sites": list(failure.sites),
         "days": [day.isoformat() for day in failure.days],
     }
 
 
-def _failure_of(error: BaseException) -> Failure:
+def _failure_of(error: Exception) -> Failure:
     """Why a run failed as a whole."""
     if isinstance(error, DatabaseError):
         return Failure(error.kind, "database", error.message, error.mend)
     if isinstance(error, CannotRun):
         return Failure("settings", "run", error.message, error.mend)
-    if isinstance(error, KeyboardInterrupt):
-        return Failure("interrupted", "run", "the run was interrupted twice", "run it again")
     mend = "see the log of that run, and report it: this is a bug"
     return Failure("unexpected", "run", f"the run ended with {type(error).__name__}", mend)

@@ -22,19 +22,19 @@ Visits = dict[SiteId, dict[date, int]]
 def find_unarchived_days(
     visits: Visits, read_stored: Callable[[Window], Mapping[SiteId, Mapping[date, int]]]
 ) -> dict[date, NotReady]:
-    """Days on which all answering sites have 0 though at least five had visits the week before.
+    """Days on which all answering sites have 0 though five sites or more had visits before.
 
     "The week before" is the last one of which anything is known, stored or fetched: after a long
     outage the zeros would else be believed in the end. `read_stored` gives known numbers.
     """
     unarchived: dict[date, NotReady] = {}
     for day in all_zero_days(visits):
-        zeros = {site for site, days in visits.items() if day in days}
-        busy = zeros & _sites_busy_before(day, visits, unarchived, read_stored)
+        zeros = sum(day in days for days in visits.values())
+        busy = _sites_busy_before(day, visits, unarchived, read_stored)
         if len(busy) >= ENOUGH_SITES:
             unarchived[day] = NotReady(
-                f"Matomo says 0 visits for all {len(zeros)} sites, {len(busy)} of which had "
-                "visits the week before: the day is most likely not archived",
+                f"Matomo says 0 visits for every site it answered for ({zeros}), and {len(busy)} "
+                "sites had visits the week before: the day is most likely not archived",
                 mend="run Matomo's `./console core:archive`, then this day again; "
                 "or --accept-zeros if the zeros are true",
             )
@@ -42,14 +42,12 @@ def find_unarchived_days(
 
 
 def all_zero_days(visits: Visits) -> list[date]:
-    """Days on which every answering site, and enough of them to tell, has 0 visits."""
+    """Days on which every answering site has 0 visits."""
     by_day: dict[date, list[int]] = defaultdict(list)
     for days in visits.values():
         for day, number in days.items():
             by_day[day].append(number)
-    return sorted(
-        day for day, numbers in by_day.items() if len(numbers) >= ENOUGH_SITES and not any(numbers)
-    )
+    return sorted(day for day, numbers in by_day.items() if not any(numbers))
 
 
 def _sites_busy_before(
@@ -57,12 +55,12 @@ def _sites_busy_before(
     visits: Visits,
     unarchived: Mapping[date, NotReady],
     read_stored: Callable[[Window], Mapping[SiteId, Mapping[date, int]]],
-) -> set[SiteId]:
+) -> set[str]:
     """Sites with visits in the latest week before `day` of which any number is known."""
     for n in range(WEEKS_BACK):
         week = Window(day - WEEK * (n + 1), day - WEEK * n - timedelta(days=1))
-        numbers: dict[tuple[SiteId, date], int] = {
-            (site, d): number
+        numbers: dict[tuple[str, date], int] = {
+            (str(site), d): number
             for source in (read_stored(week), visits)
             for site, days in source.items()
             for d, number in days.items()

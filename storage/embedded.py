@@ -156,7 +156,9 @@ class EmbeddedPostgres:
 
     def _lock_file(self, name: str) -> IO[str]:
         path = self.directory.with_name(f".{self.directory.name}.{name}.lock")
-        return path.open("w")
+        # Nothing is followed and nothing emptied: root may do this where others can write.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(path, flags, 0o600), "r+")
 
     @contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:

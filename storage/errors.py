@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from logs import excerpt
+
 MIGRATE = "run `aggregator.py migrate` (or apply supabase/migrations/ with the Supabase CLI)"
 
 
@@ -58,13 +60,13 @@ time-out (57014). An upsert with these may be sent again: it is idempotent."""
 
 READ_ONLY = "25006"
 FOREIGN_KEY_VIOLATION = "23503"
-ROW_CLASSES = ("22", "23")
-"""SQLSTATE classes of bad data and broken constraints: a matter of single rows."""
+ROW_CLASSES = ("22", "23", "44", "P0001")
+"""SQLSTATE classes of bad data, broken constraints and a user's own triggers: a matter of rows."""
 
 
 def from_sqlstate(code: str, message: str) -> DatabaseError:
     """Sort an SQLSTATE into the kinds above."""
-    said = " ".join(message.split())[:300]
+    said = excerpt(message, 300)
     if code.startswith(TRANSIENT_CLASSES):
         return DatabaseUnavailable(f"the database gave up ({code}): {said}")
     if code.startswith(ROW_CLASSES):
@@ -84,7 +86,7 @@ def from_sqlstate(code: str, message: str) -> DatabaseError:
     if code == READ_ONLY:
         return DatabaseRefused(
             f"the database only reads ({code}): {said}",
-            mend="connect to the primary, not to a replica; or see why it is read-only (disk full?)",
+            mend="connect to the primary, not to a replica; or see why it only reads (disk full?)",
         )
     mend = MIGRATE if code.startswith("42") else "see the database's message and its own log"
     return DatabaseRefused(f"the database refused ({code}): {said}", mend=mend)

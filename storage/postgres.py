@@ -23,11 +23,15 @@ from storage.errors import (
 from storage.retries import with_retries
 from storage.rows import Row, parse_account, parse_id, parse_site
 from storage.runs import RunRecord
+from watchdog import cut_socket, watchdog
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 15
-STATEMENT_SECONDS = 300
+STATEMENT_SECONDS = 120
+CALL_SECONDS = 150
+"""A server that has gone without a word is not waited for longer; statements end before that."""
+
 WRITE_LOCK = 7_206_201_120_261_120
 """Advisory lock of everything that writes daily_analytics: two runs at once would otherwise take
 their row locks in different orders and dead-lock."""
@@ -39,6 +43,7 @@ class PostgresDatabase:
     """One connection, made at first use and again after it broke."""
 
     chunk_rows = 50_000  # each costs a stage; more bring nothing (bench, upsert)
+    transactional = True
 
     def __init__(self, conninfo: str, attempts: int) -> None:
         self._conninfo = conninfo
@@ -152,7 +157,9 @@ class PostgresDatabase:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._conninfo)
-            return work(self._connection)
+            fileno = self._connection.fileno()
+            with watchdog.limit(CALL_SECONDS, lambda: cut_socket(fileno)):
+                return work(self._connection)
         except psycopg.Error as error:
             raise sort_error(error) from None
 
@@ -166,7 +173,9 @@ def connect(conninfo: str) -> psycopg.Connection[Any]:
         prepare_threshold=None,  # a pooler may hand each transaction to another server
         application_name="analytics-aggregator",
     )
-    connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'")
+    fileno = connection.fileno()
+    with watchdog.limit(CONNECT_SECONDS, lambda: cut_socket(fileno)):
+        connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'")
     return connection
 
 
@@ -223,6 +232,10 @@ def sort_error(error: psycopg.Error) -> DatabaseError:
         if any(words in said for words in ("authentication failed", "does not exist")):
             return DatabaseRefused(said, mend="correct user, password and database in DATABASE_URL")
         return DatabaseUnavailable(said)
+    if isinstance(error, psycopg.ProgrammingError):
+        return DatabaseRefused(
+            "DATABASE_URL cannot be used as it is", mend="correct its parameters (.env.example)"
+        )
     return DatabaseUnavailable(f"the database connection failed ({type(error).__name__})")
 
 

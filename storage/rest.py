@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 from postgrest.exceptions import APIError
 
+from logs import excerpt
 from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
+from stopping import Stop, Stopped
 from storage.errors import (
     DatabaseError,
     DatabaseRefused,
@@ -26,6 +28,7 @@ from storage.retries import with_retries
 from storage.rows import Row, parse_account, parse_id, parse_site
 from storage.runs import RunRecord
 from supabase import ClientOptions, create_client
+from workers import interruptible
 
 T = TypeVar("T")
 
@@ -40,10 +43,12 @@ class SupabaseDatabase:
     """The user's Supabase project, reached with its service key."""
 
     chunk_rows = 5000  # a request of 0.5 MB that takes 0.1 s
+    transactional = False
 
     def __init__(self, url: str, key: str, *, attempts: int, timeout_seconds: float) -> None:
         self._host = urlsplit(url).netloc
         self._attempts = attempts
+        self._limit_seconds = 2 * timeout_seconds
         # HTTP/2 off: "Server disconnected" on kept connections is supabase-py's top complaint.
         self._http = httpx.Client(http2=False, timeout=timeout_seconds)
         self._client = create_client(
@@ -82,7 +87,9 @@ class SupabaseDatabase:
         after: tuple[date, SiteId] | None = None
         while page := self._read_days_page(window, site_ids, after):
             yield from page
-            after = page[-1].day, page[-1].site_id
+            before, after = after, (page[-1].day, page[-1].site_id)
+            if before == after:
+                raise self._stuck()
 
     def in_one_transaction(self, work: Callable[[], T]) -> T:
         """REST has no transactions over requests: each request is one, and tried again alone."""
@@ -148,6 +155,8 @@ class SupabaseDatabase:
             page = self._rows(query.execute)
             if not page:
                 return rows
+            if rows and page[-1]["id"] == rows[-1]["id"]:
+                raise self._stuck()
             rows += page
 
     def _read_days_page(
@@ -161,7 +170,8 @@ class SupabaseDatabase:
             query = query.in_("site_id", site_ids)
         if after:
             day, site_id = after
-            query = query.or_(f'date.gt.{day},site_id.gt."{site_id}"')
+            quoted = str(site_id).replace("\\", "\\\\").replace('"', '\\"')
+            query = query.or_(f'date.gt.{day},site_id.gt."{quoted}"')
         query = query.order("date").order("site_id").limit(PAGE_ROWS)
         return [
             StoredDay(
@@ -171,6 +181,12 @@ class SupabaseDatabase:
             )
             for row in self._rows(query.execute)
         ]
+
+    def _stuck(self) -> DatabaseError:
+        return DatabaseRefused(
+            f"{self._host}: the next page of rows is the last one again",
+            mend="see whether a cache stands between this machine and the API",
+        )
 
     def _rows(self, execute: Callable[[], Any]) -> list[dict[str, Any]]:
         data = self._send(execute).data
@@ -184,7 +200,12 @@ class SupabaseDatabase:
     def _send(self, execute: Callable[[], T]) -> T:
         def attempt() -> T:
             try:
-                return execute()
+                return interruptible(execute, Stop(self._limit_seconds))
+            except Stopped:  # httpx's time-out is per read: a server may drip for ever
+                seconds = f"{self._limit_seconds:.0f} s"
+                raise DatabaseUnavailable(
+                    f"{self._host}: no whole answer within {seconds}"
+                ) from None
             except APIError as error:
                 raise _sorted(error, self._host) from None
             except httpx.HTTPError as error:
@@ -202,7 +223,7 @@ def _deployed(query: Any) -> Any:
 def _sorted(error: APIError, host: str) -> DatabaseError:
     """PostgREST's code is an SQLSTATE, PGRSTnnn, or the HTTP status of an answer without JSON."""
     code, message = str(error.code or ""), f"{error.message or ''} {error.details or ''}".strip()
-    said = f"{host}: {' '.join(message.split())[:200]}"
+    said = f"{host}: {excerpt(message)}"
     if code in ("PGRST204", "PGRST205", "42P01", "42703"):
         return MissingRelation(f"{said} ({code})")
     if code in ("PGRST301", "PGRST302", "PGRST303", "401", "403") or "api key" in said.lower():

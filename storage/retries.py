@@ -11,12 +11,14 @@ from storage.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
+LIMIT_SECONDS = 300
+
 
 def with_retries(attempt: Callable[[], T], attempts: int) -> T:
     """Send an idempotent request again while the database is unavailable.
 
     A run that was told to stop still stores what it has, so this waits on no run's Stop; the
-    number of tries bounds it.
+    number of tries and five minutes bound it.
 
     Raises:
         DatabaseError: the last one seen.
@@ -25,5 +27,5 @@ def with_retries(attempt: Callable[[], T], attempts: int) -> T:
         attempt,
         retryable=lambda error: isinstance(error, DatabaseUnavailable),
         attempts=attempts,
-        stop=Stop(),
+        stop=Stop(LIMIT_SECONDS),
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 from uuid import UUID
 
 from models import GscAccount, Site, SiteId
-from storage.errors import DatabaseRefused
+
+NO_SUCH_SITE = 0
+"""An idSite that Matomo never gives: the one site fails and is named, not the whole run."""
 
 Row = tuple[date, SiteId, *tuple[int, ...]]
 """(day, site id, *numbers), in the order of the metrics that are written."""
@@ -36,11 +39,9 @@ def parse_id(value: Any) -> SiteId:
 
 
 def _matomo_id(value: Any) -> int | None:
-    """None means that the site is not in Matomo."""
-    try:
-        return int(value) if value not in (None, "") else None
-    except (ValueError, TypeError):
-        raise DatabaseRefused(
-            f"sites.matomo_site_id holds {value!r}, which is no number",
-            mend="store Matomo's idSite there, or null",
-        ) from None
+    """None means that the site is not in Matomo; what is no number becomes an id nobody has."""
+    if value in (None, ""):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if re.fullmatch(r"[0-9]{1,9}", str(value)) else NO_SUCH_SITE

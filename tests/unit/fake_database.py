@@ -32,8 +32,10 @@ class FakeDatabase:
         open_runs: Sequence[tuple[SiteId, datetime, dict[str, Any]]] = (),
         broken: DatabaseError | None = None,
         chunk_rows: int = 5000,
+        transactional: bool = True,
     ) -> None:
         self.chunk_rows = chunk_rows
+        self.transactional = transactional
         self.sites, self.accounts = list(sites), list(accounts)
         self.bad_rows, self.gone_sites = frozenset(bad_rows), frozenset(gone_sites)
         self.open_runs = list(open_runs)

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "matomo_sites_per_request": 50,
     "google_api_endpoint": None,
     "google_token_uri": "https://oauth2.googleapis.com/token",
+    "libpq_secrets": (),
 }
 
 # variable, text, setting, value

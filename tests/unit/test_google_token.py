@@ -200,5 +200,5 @@ def test_each_refusal_of_the_token_endpoint_has_its_kind(
     assert type(error) is kind
     assert message in error.message
     assert mend in error.mend
-    assert is_retryable(error) is (kind is Temporary)
+    assert is_retryable(error) is (kind is Temporary and not retryable)
     assert "<" not in error.message

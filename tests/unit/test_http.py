@@ -17,8 +17,16 @@ import pytest
 import requests
 import responses
 import urllib3.exceptions
+from urllib3.exceptions import NewConnectionError
 
-from fetchers.errors import FetchError, Interrupted, Overloaded, SettingsError, Temporary
+from fetchers.errors import (
+    BrokenOff,
+    FetchError,
+    Interrupted,
+    Overloaded,
+    SettingsError,
+    Temporary,
+)
 from fetchers.http import Answer, Http, network_reason
 from stopping import Stop
 from tests.unit.helpers import InstantStop, make_http
@@ -67,14 +75,16 @@ def test_a_compressed_answer_is_unpacked() -> None:
 
 
 BROKEN: list[tuple[Exception, type[FetchError]]] = [
-    (requests.ConnectionError(f"Max retries exceeded with url: {URL}?secret"), Temporary),
-    (requests.exceptions.ProxyError("https://user:sentinel@proxy.test"), Temporary),
-    (requests.exceptions.ChunkedEncodingError("cut"), Temporary),
-    (requests.exceptions.ContentDecodingError("gzip"), Temporary),
-    (requests.exceptions.InvalidURL(URL), Temporary),
+    (requests.ConnectionError(NewConnectionError(None, "refused")), Temporary),
+    (requests.ConnectionError(socket.gaierror(-2, "unknown")), Temporary),
+    (requests.ConnectionError(f"Max retries exceeded with url: {URL}?secret"), BrokenOff),
+    (requests.exceptions.ProxyError("https://user:sentinel@proxy.test"), BrokenOff),
+    (requests.exceptions.ChunkedEncodingError("cut"), BrokenOff),
+    (requests.exceptions.ContentDecodingError("gzip"), BrokenOff),
+    (requests.exceptions.InvalidURL(URL), BrokenOff),
     (
         urllib3.exceptions.ProtocolError("cut", ConnectionResetError(errno.ECONNRESET, "Reset")),
-        Temporary,
+        BrokenOff,
     ),
     (requests.ConnectTimeout(URL), Overloaded),
     (requests.ReadTimeout(URL), Overloaded),

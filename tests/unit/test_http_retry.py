@@ -20,6 +20,8 @@ RETRYABLE: list[tuple[FetchError, bool]] = [
     (errors.CredentialsError("x"), False),
     (errors.AccessDenied("x"), False),
     (errors.TargetDenied("x"), False),
+    (errors.BrokenOff("x"), True),
+    (errors.Throttled("x"), True),
     (errors.TargetMisnamed("x"), False),
     (errors.SettingsError("x"), False),
     (errors.UnexpectedAnswer("x"), False),

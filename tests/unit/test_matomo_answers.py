@@ -9,12 +9,14 @@ import pytest
 
 from fetchers.errors import (
     AccessDenied,
+    BrokenOff,
     CredentialsError,
     FetchError,
     Overloaded,
     SettingsError,
     TargetDenied,
     Temporary,
+    Throttled,
     UnexpectedAnswer,
 )
 from fetchers.http import Answer
@@ -143,9 +145,9 @@ def test_a_long_message_is_cut() -> None:
         (410, SettingsError),
         (414, UnexpectedAnswer),
         (425, Temporary),
-        (429, Temporary),
+        (429, Throttled),
         (500, Overloaded),
-        (502, Temporary),
+        (502, BrokenOff),
         (503, Temporary),
         (504, Overloaded),
         (507, Temporary),

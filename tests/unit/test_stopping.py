@@ -28,8 +28,7 @@ def test_a_deadline_comes_nearer_and_stops_the_run() -> None:
     assert stop.is_set()
     assert stop.remaining_seconds() == 0
     assert stop.signal is None
-    assert "RUN_DEADLINE" in stop.error().message
-    assert "RUN_DEADLINE" in stop.error().mend
+    assert "RUN_DEADLINE" in str(stop.error())
 
 
 @pytest.mark.parametrize("signum", HANDLED)
@@ -39,7 +38,7 @@ def test_a_request_stops_the_run_and_is_named(signum: signal.Signals) -> None:
     assert stop.is_set()
     assert stop.remaining_seconds() == 0
     assert stop.signal is signum
-    assert signum.name in stop.error().message
+    assert signum.name in str(stop.error())
 
 
 def test_a_sleep_lasts_as_long_as_asked() -> None:
@@ -72,8 +71,8 @@ def test_the_first_signal_stops_in_order_and_the_second_at_once(signum: signal.S
         with stopped_by_signals(stop):
             os.kill(os.getpid(), signum)
             assert (stop.signal, received) == (signum, [])
-            os.kill(os.getpid(), signum)
-            assert received == [signum]
+            # The kernel's own action: it works inside a call that never returns, too.
+            assert {signal.getsignal(known) for known in HANDLED} == {signal.SIG_DFL}
     finally:
         signal.signal(signum, before)
 

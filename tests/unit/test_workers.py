@@ -10,8 +10,7 @@ from functools import partial
 
 import pytest
 
-from fetchers.errors import Interrupted
-from stopping import Stop
+from stopping import Stop, Stopped
 from workers import Workers, interruptible
 
 
@@ -131,7 +130,7 @@ def test_a_stop_need_not_wait_for_an_interruptible_task() -> None:
     stop, stalled = Stop(), threading.Event()
     threading.Timer(0.05, stop.request, [signal.SIGINT]).start()
     began = time.monotonic()
-    with pytest.raises(Interrupted, match="SIGINT"):
+    with pytest.raises(Stopped, match="SIGINT"):
         interruptible(lambda: stalled.wait(10), stop)
     assert time.monotonic() - began < 1
     stalled.set()

@@ -45,7 +45,7 @@ def zeros(sites: Iterable[SiteId], days: Iterable[date] = (DAY,)) -> Visits:
 def test_zeros_of_all_after_five_busy_sites_within_seven_days_are_not_believed(n: int) -> None:
     unarchived = find_unarchived_days(zeros(TEN), Stored(FIVE, [before(n)]))
     assert unarchived.keys() == {DAY}
-    assert "all 10 sites, 5 of which" in unarchived[DAY].message
+    assert "every site it answered for (10), and 5 sites" in unarchived[DAY].message
     assert "core:archive" in unarchived[DAY].mend
     assert "--accept-zeros" in unarchived[DAY].mend
 
@@ -90,8 +90,13 @@ def test_a_fetched_number_counts_in_place_of_the_stored_one() -> None:
     assert find_unarchived_days(visits, Stored(FIVE, [before(1)])) == {}
 
 
-def test_a_busy_site_that_did_not_answer_today_proves_nothing() -> None:
-    assert find_unarchived_days(zeros(range(5, 15)), Stored(FIVE, [before(1)])) == {}
+def test_a_busy_site_counts_even_if_it_was_not_asked_today() -> None:
+    assert find_unarchived_days(zeros([99]), Stored(FIVE, [before(1)])).keys() == {DAY}
+
+
+def test_ids_of_another_type_are_the_same_sites() -> None:
+    stored = Stored(map(str, FIVE), [before(1)])
+    assert find_unarchived_days(zeros(FIVE), stored).keys() == {DAY}
 
 
 def test_every_day_of_an_outage_within_the_window_is_withheld() -> None:
