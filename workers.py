@@ -28,9 +28,8 @@ class Workers(Generic[Result]):
         # Last in, first out: a split request goes down to its single cell before others begin,
         # so that a server which fails everything is found out after a few dozen requests.
         self._tasks: queue.LifoQueue[Callable[[], Result] | None] = queue.LifoQueue()
-        self._done: queue.SimpleQueue[tuple[Result | None, BaseException | None]] = (
-            queue.SimpleQueue()
-        )
+        # Not a SimpleQueue: its time-out never ends when a signal's handler outlasts it.
+        self._done: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue()
         self._started = 0
         self._open = 0
 

@@ -73,7 +73,7 @@ def recorded_run(
     history.start(window, started_at)
     try:
         yield run
-    except Exception as error:
+    except BaseException as error:
         history.finish("failed", run, [*run.failures, _failure_of(error)])
         raise
     history.finish("incomplete" if run.failures else "complete", run, run.failures)
@@ -189,11 +189,13 @@ def _as_json(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _failure_of(error: Exception) -> Failure:
+def _failure_of(error: BaseException) -> Failure:
     """Why a run failed as a whole."""
     if isinstance(error, DatabaseError):
         return Failure(error.kind, "database", error.message, error.mend)
     if isinstance(error, CannotRun):
         return Failure("settings", "run", error.message, error.mend)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure("interrupted", "run", "the run was interrupted", "run it again")
     mend = "see the log of that run, and report it: this is a bug"
     return Failure("unexpected", "run", f"the run ended with {type(error).__name__}", mend)

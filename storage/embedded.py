@@ -152,7 +152,7 @@ class EmbeddedPostgres:
 
     def _command(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.binaries / program), *arguments]
-        return _as_user(self._user, command, self.location if self.location.exists() else Path("/"))
+        return _as_user(self._user, command, self.location if self.location.is_dir() else Path("/"))
 
     def _lock_file(self, name: str) -> IO[str]:
         path = self.directory.with_name(f".{self.directory.name}.{name}.lock")

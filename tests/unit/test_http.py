@@ -17,7 +17,6 @@ import pytest
 import requests
 import responses
 import urllib3.exceptions
-from urllib3.exceptions import NewConnectionError
 
 from fetchers.errors import (
     BrokenOff,
@@ -75,7 +74,7 @@ def test_a_compressed_answer_is_unpacked() -> None:
 
 
 BROKEN: list[tuple[Exception, type[FetchError]]] = [
-    (requests.ConnectionError(NewConnectionError(None, "refused")), Temporary),
+    (requests.ConnectionError(ConnectionRefusedError(111, "Connection refused")), Temporary),
     (requests.ConnectionError(socket.gaierror(-2, "unknown")), Temporary),
     (requests.ConnectionError(f"Max retries exceeded with url: {URL}?secret"), BrokenOff),
     (requests.exceptions.ProxyError("https://user:sentinel@proxy.test"), BrokenOff),

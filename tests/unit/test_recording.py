@@ -97,6 +97,8 @@ def test_the_history_holds_no_secret() -> None:
         (DatabaseUnavailable("no connection"), "temporary", "no connection"),
         (ZeroDivisionError("sentinel"), "unexpected", "the run ended with ZeroDivisionError"),
         (CannotRun("no sites", "add some"), "settings", "no sites"),
+        (KeyboardInterrupt(), "interrupted", "the run was interrupted"),
+        (SystemExit(2), "unexpected", "the run ended with SystemExit"),
     ],
 )
 def test_a_run_that_ends_with_an_error_has_failed_and_the_error_goes_on(
