@@ -181,3 +181,20 @@ def test_a_matomo_that_lists_sites_but_has_no_reports_is_given_up() -> None:
     fetched = fetch_from(matomo, WANTED)
     assert missed_cells(fetched).keys() == CELLS
     assert len(matomo.asked) < 4 * FAILURES_WITHOUT_ANSWER + 40
+
+
+def test_a_matomo_that_asks_for_fewer_requests_is_not_asked_more() -> None:
+    matomo = FakeMatomo(SITES, lambda _sites, _days: (429, {"retry-after": "30"}, "slow down"))
+    wanted = dict.fromkeys(SITES, days_from(DAY, 200))
+    fetched = fetch_from(matomo, wanted, http=make_http(attempts=2))
+    assert not fetched.values
+    assert len(matomo.asked) <= 2 * 4 + 4
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_report_that_breaks_the_server_is_split_and_a_maintenance_page_is_not(
+    status: int,
+) -> None:
+    matomo = FakeMatomo(SITES, poisoned([(3, DAY)], (status, {}, "<html>")))
+    fetched = fetch_from(matomo, WANTED, http=make_http(attempts=2))
+    assert len(missed_cells(fetched)) == (1 if status == 502 else len(CELLS))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from fetchers.gsc import Clicks
 from jobs.daily_plan import make_plan
 from jobs.daily_store import build_master, find_changes, store
 from models import METRICS, Failure, Master, Site, SiteId, Window
+from storage.errors import DatabaseRefused
+from storage.rows import Row
 from tests.unit.fake_database import FakeDatabase
 from tests.unit.helpers import days_from, seldom
 
@@ -190,3 +193,19 @@ def _stored(database: FakeDatabase) -> dict[Any, int | None]:
         for cell, numbers in database.table.items()
         for metric, n in numbers.items()
     }
+
+
+def test_without_transactions_earlier_chunks_stay_stored_and_are_told_apart() -> None:
+    class Failing(FakeDatabase):
+        def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None:
+            if self.table:
+                raise DatabaseRefused("no more")
+            super().upsert_rows(metrics, rows)
+
+    sites = [f"s{n}" for n in range(4)]
+    master: Master = {site: {DAYS[0]: {"matomo_visits": 1}} for site in sites}
+    wanted = {site: [DAYS[0]] for site in sites}
+    stored = upsert_daily_analytics(Failing(chunk_rows=2, transactional=False), master, wanted)
+    assert (stored.rows, [site for site, _, _ in stored.refused]) == (2, ["s2", "s3"])
+    with pytest.raises(DatabaseRefused):
+        upsert_daily_analytics(Failing(chunk_rows=2), master, wanted)
