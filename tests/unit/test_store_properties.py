@@ -202,10 +202,10 @@ def test_without_transactions_earlier_chunks_stay_stored_and_are_told_apart() ->
                 raise DatabaseRefused("no more")
             super().upsert_rows(metrics, rows)
 
-    sites = [f"s{n}" for n in range(4)]
+    sites: list[SiteId] = [f"s{n}" for n in range(4)]
     master: Master = {site: {DAYS[0]: {"matomo_visits": 1}} for site in sites}
-    wanted = {site: [DAYS[0]] for site in sites}
-    stored = upsert_daily_analytics(Failing(chunk_rows=2, transactional=False), master, wanted)
+    rows = {site: [DAYS[0]] for site in sites}
+    stored = upsert_daily_analytics(Failing(chunk_rows=2, transactional=False), master, rows)
     assert (stored.rows, [site for site, _, _ in stored.refused]) == (2, ["s2", "s3"])
     with pytest.raises(DatabaseRefused):
-        upsert_daily_analytics(Failing(chunk_rows=2), master, wanted)
+        upsert_daily_analytics(Failing(chunk_rows=2), master, rows)
