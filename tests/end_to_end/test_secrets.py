@@ -1,0 +1,212 @@
+"""No secret in anything that is printed or stored as history, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import quote, quote_plus, urlsplit
+
+import pytest
+from cryptography.fernet import Fernet
+
+from sandbox import Fault, World, seed
+from sandbox.messages import Source
+from sandbox.world import CLIENT_SECRET, MATOMO_TOKEN, REFRESH_TOKEN_PREFIX
+from tests.end_to_end.conftest import StartNight
+from tests.end_to_end.night import Finished, Night, asking_for, copy_program, final_days
+from tests.end_to_end.test_faults import QUICK, fault, kinds
+from tests.integration.tables import execute, rows
+from tests.services.gateway import Answer
+from tests.services.gateway import Fault as GatewayFault
+from tests.services.postgres import PostgresServer
+from tests.services.postgrest import PostgrestServer
+
+ACCESS_TOKENS = "sandbox-access-token-"
+KEY = "c2VudGluZWwtZmVybmV0LWtleS1zZW50aW5lbC1rZXk="
+STYLES = [["-v"], ["--log-format", "json", "-v"]]
+
+
+def of_the_sandbox(night: Night) -> set[str]:
+    """Every secret that these runs know: settings, stored tokens, and those they were given."""
+    stored = rows(night.database_url, "select oauth_refresh_token from public.gsc_accounts")
+    tokens = {night.world.refresh_token(account) for account in night.world.account_numbers}
+    known = {MATOMO_TOKEN, CLIENT_SECRET, REFRESH_TOKEN_PREFIX, ACCESS_TOKENS, KEY}
+    return known | tokens | {token for (token,) in stored}
+
+
+def check_nothing_leaks(night: Night, dones: Iterable[Finished], *secrets: str) -> None:
+    history = rows(night.database_url, "select aggregator_runs::text from aggregator_runs")
+    printed = "\n".join([str(history), *(f"{done.out}\n{done.err}" for done in dones)])
+    for secret in {*of_the_sandbox(night), *secrets}:
+        for spelling in {
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            json.dumps(secret)[1:-1],
+        }:
+            assert spelling not in printed, around(spelling, printed)
+
+
+def around(secret: str, text: str) -> str:
+    place = text.index(secret)
+    return text[max(0, place - 300) : place + 100]
+
+
+def encrypt_tokens(night: Night, accounts: Iterable[int]) -> None:
+    for account in accounts:
+        token = Fernet(KEY).encrypt(night.world.refresh_token(account).encode()).decode()
+        execute(
+            night.database_url,
+            "update public.gsc_accounts set oauth_refresh_token = %s where id = %s",
+            token, seed.account_id(account),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("style", STYLES, ids=" ".join)
+def test_no_fault_of_a_source_shows_a_secret(style: list[str], start_night: StartNight) -> None:
+    """All faults of all sources in one run: by site at Matomo and properties, else by account."""
+    by_account: tuple[Source, ...] = ("token", "sites")
+    accounts = [(source, kind) for source in by_account for kind in kinds(source) if kind != "drip"]
+    world = World(sites=2 * len(accounts) + 60, accounts=len(accounts) + 10)
+    good = [s for s in world.site_numbers if world.account_of(s) > len(accounts)]
+    faults = [fault(source, kind, account=n) for n, (source, kind) in enumerate(accounts, start=1)]
+    faults += [
+        fault("query", kind, site=site)
+        for site, kind in zip(good, kinds("query"), strict=False)
+        if kind != "drip"
+    ]
+    faults += [
+        fault("matomo", kind, site=site) for site, kind in enumerate(kinds("matomo"), start=1)
+    ]
+    night = start_night(world)
+    encrypt_tokens(night, list(world.account_numbers)[::2])
+    night.sandbox.faults.add(*faults)
+    done = night.run(
+        *style, "--date", str(final_days(world)[0]),
+        ENCRYPTION_KEY=KEY, MATOMO_SITES_PER_REQUEST="1", **(QUICK | {"RUN_DEADLINE": "12"}),
+    )  # fmt: skip
+    assert done.status == 1, done
+    assert len(night.runs()[0][2]) > 40
+    check_nothing_leaks(night, [done])
+
+
+def test_no_refused_secret_is_shown(night: Night) -> None:
+    other_key = Fernet.generate_key().decode()
+    encrypt_tokens(night, [1])
+    asked = [*asking_for(final_days(night.world)), "-v"]
+    secret = "sentinel/with+odd=characters%"
+    dones = [
+        night.run(*asked, MATOMO_API_TOKEN=secret),
+        night.run(*asked, GOOGLE_CLIENT_SECRET=secret),
+        night.run(*asked, ENCRYPTION_KEY=other_key),
+        night.run(*asked, ENCRYPTION_KEY=f"{other_key}, {KEY}"),
+        night.run(*asked, MATOMO_API_TOKEN=f"{secret} two words"),
+        night.run(*asked, ENCRYPTION_KEY=KEY[:-4]),
+    ]
+    assert [done.status for done in dones] == [1, 1, 1, 0, 2, 2], dones
+    check_nothing_leaks(night, dones, secret, other_key)
+
+
+def test_no_fault_of_a_whole_source_shows_a_secret(night: Night) -> None:
+    groups = [
+        [Fault("matomo", "login_blocked"), Fault("token", "invalid_client")],
+        [Fault("matomo", "redirect"), Fault("query", "redirect")],
+        [Fault("matomo", "drop"), Fault("sites", "redirect")],
+        [Fault("matomo", "unarchived"), Fault("token", "redirect")],
+    ]
+    dones = []
+    for faults in groups:
+        night.sandbox.reset()
+        night.sandbox.faults.add(*faults)
+        dones.append(night.run(*asking_for(final_days(night.world)), "-v"))
+    assert [done.status for done in dones] == [1] * len(groups), dones
+    check_nothing_leaks(night, dones)
+
+
+DATABASE_ADDRESSES: dict[str, Callable[[str, int | None], str]] = {
+    "right": lambda password, port: f"postgresql://postgres:{password}@127.0.0.1:{port}/no_such",
+    "wrong": lambda _, port: f"postgresql://postgres:sentinel-word@127.0.0.1:{port}/postgres",
+    "down": lambda _, __: "postgresql://postgres:sentinel-word@127.0.0.1:1/postgres",
+    "in the query": lambda _, __: "postgresql://postgres@127.0.0.1:1/db?password=sentinel-word",
+    "percent": lambda _, port: f"postgresql://postgres:sentinel-word%zz@127.0.0.1:{port}/postgres",
+    "percent in the query": lambda _, port: (
+        f"postgresql://postgres@127.0.0.1:{port}/db?password=sentinel-word%zz"
+    ),
+    "unknown option": lambda _, port: f"postgresql://u:sentinel-word@127.0.0.1:{port}/d?pass=word",
+    "no port": lambda _, __: "postgresql://postgres:sentinel-word#x@127.0.0.1/postgres",
+    "two @": lambda _, __: "postgresql://postgres:sentinel-word@x@127.0.0.1/postgres",
+    "no scheme": lambda _, __: "postgres:sentinel-word@127.0.0.1/postgres",
+}
+
+
+@pytest.mark.parametrize("address", DATABASE_ADDRESSES)
+def test_no_database_password_is_shown(
+    address: str, postgres: PostgresServer, night: Night
+) -> None:
+    parts = urlsplit(postgres.url(tcp=True))
+    url = DATABASE_ADDRESSES[address](parts.password or "", parts.port)
+    done = night.run("-v", DATABASE_URL=url, HTTP_ATTEMPTS="1")
+    assert done.status == 2, done
+    check_nothing_leaks(night, [done], parts.password or "", "sentinel-word")
+
+
+@pytest.mark.parametrize("style", STYLES, ids=" ".join)
+def test_no_supabase_key_is_shown(style: list[str], night: Night) -> None:
+    with PostgrestServer(night.database_url) as postgrest:
+        urls = {"SUPABASE_URL": postgrest.url, "DATABASE_URL": "", "HTTP_ATTEMPTS": "1"}
+        asked = [*style, "--date", str(final_days(night.world)[0])]
+        dones = [
+            night.run(*asked, **urls, SUPABASE_SERVICE_KEY=postgrest.secret_key),
+            night.run(*asked, **urls, SUPABASE_SERVICE_KEY="sb_secret_sentinel-word"),
+            night.run(*asked, **urls, SUPABASE_SERVICE_KEY=postgrest.anon_key),
+        ]
+        for action in (Answer(500, "<html>no</html>"), Answer(200, "<html>sign in</html>")):
+            postgrest.proxy.faults[:] = [GatewayFault(action, times=None)]
+            dones.append(night.run(*asked, **urls, SUPABASE_SERVICE_KEY=postgrest.service_key))
+        keys = (postgrest.secret_key, postgrest.anon_key, postgrest.service_key, "sentinel-word")
+    assert [done.status for done in dones] == [0, 2, 2, 2, 2], dones
+    check_nothing_leaks(night, dones, *keys)
+
+
+BUGS = {
+    "a setting, in the main thread": (
+        "jobs/daily_store.py",
+        "def build_master(*_):\n"
+        "    import os\n"
+        "    try:\n"
+        "        raise KeyError(os.environ['MATOMO_API_TOKEN'])\n"
+        "    except KeyError as error:\n"
+        "        raise ValueError(f'bug {os.environ[\"GOOGLE_CLIENT_SECRET\"]}') from error\n",
+    ),
+    "a decrypted token, in a worker": (
+        "fetchers/google_client.py",
+        "def get_google_client(refresh_token, **_):\n"
+        "    raise RuntimeError(f'bug with {refresh_token!r}')\n",
+    ),
+    "an access token, in a worker": (
+        "fetchers/google_client.py",
+        "def _send(self, request):\n"
+        "    raise RuntimeError(f'Invalid header value Bearer {self._credentials.token}')\n"
+        "GoogleClient._send = _send\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("style", STYLES, ids=" ".join)
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_a_traceback_without_secrets(
+    bug: str, style: list[str], night: Night, tmp_path: Path
+) -> None:
+    file, code = BUGS[bug]
+    night.program = copy_program(tmp_path / "program")
+    with (night.program / file).open("a") as source:
+        source.write(f"\n\n{code}")
+    encrypt_tokens(night, [1, 2, 3])
+    done = night.run(*style, "--date", str(final_days(night.world)[0]), ENCRYPTION_KEY=KEY)
+    assert done.status == 1, done
+    assert "Traceback (most recent call last):" in done.out + done.err
+    assert "***" in done.out + done.err
+    [(status, _, _)] = night.runs()
+    assert status in ("failed", "incomplete")
+    check_nothing_leaks(night, [done])
