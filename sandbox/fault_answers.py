@@ -34,20 +34,37 @@ MEMORY = "Allowed memory size of 134217728 bytes exhausted (tried to allocate 20
 # kind -> status, reason, message, domain
 GOOGLE_ERRORS = {
     "quota_exceeded_qps": (
-        403, "quotaExceeded", "Search Analytics QPS quota exceeded.", "usageLimits"),
+        403,
+        "quotaExceeded",
+        "Search Analytics QPS quota exceeded.",
+        "usageLimits",
+    ),
     "quota_exceeded_load": (
-        403, "quotaExceeded", "Search Analytics load quota exceeded.", "usageLimits"),
+        403,
+        "quotaExceeded",
+        "Search Analytics load quota exceeded.",
+        "usageLimits",
+    ),
     "rate_limit_exceeded": (403, "rateLimitExceeded", "Rate Limit Exceeded", "usageLimits"),
     "user_rate_limit_exceeded": (
-        403, "userRateLimitExceeded", "User Rate Limit Exceeded", "usageLimits"),
+        403,
+        "userRateLimitExceeded",
+        "User Rate Limit Exceeded",
+        "usageLimits",
+    ),
     "daily_limit_exceeded": (403, "dailyLimitExceeded", "Daily Limit Exceeded", "usageLimits"),
     "access_not_configured": (
-        403, "accessNotConfigured",
+        403,
+        "accessNotConfigured",
         "Google Search Console API has not been used in project 1 before or it is disabled.",
-        "usageLimits"),
+        "usageLimits",
+    ),
     "insufficient_scope": (
-        403, "insufficientPermissions",
-        "Request had insufficient authentication scopes.", "global"),
+        403,
+        "insufficientPermissions",
+        "Request had insufficient authentication scopes.",
+        "global",
+    ),
     "backend_error": (503, "backendError", "Backend Error", "global"),
     "http_500_json": (500, "internalError", "Internal Error", "global"),
     "http_429": (429, "rateLimitExceeded", "Quota exceeded for quota metric.", "usageLimits"),
@@ -67,8 +84,7 @@ def _http_answer(fault: Fault, request: Request) -> Answer | None:
     """What a web server, a proxy or a broken script puts in place of any API's answer."""
     location = {"Location": f"https://127.0.0.1{request.target}"}
     answers = {
-        "http_500_html": html_answer(
-            500, "500 Internal Server Error", "Internal Server Error"),
+        "http_500_html": html_answer(500, "500 Internal Server Error", "Internal Server Error"),
         "http_502_html": html_answer(502, "502 Bad Gateway", "Bad Gateway"),
         "http_503_html": _unavailable(fault),
         "html_200": html_answer(200, "Welcome", "Please sign in to continue."),
@@ -145,8 +161,12 @@ def _details_only() -> Answer:
         "reason": "RATE_LIMIT_EXCEEDED",
         "domain": "googleapis.com",
     }
-    error = {"code": 429, "message": "Quota exceeded for quota metric.",
-             "status": "RESOURCE_EXHAUSTED", "details": [reason]}
+    error = {
+        "code": 429,
+        "message": "Quota exceeded for quota metric.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [reason],
+    }
     return json_answer(429, {"error": error})
 
 
@@ -168,7 +188,10 @@ def _spoil_cell(table: Table, site: int, day: date, kind: str) -> None:
         table[site][day] = str(table[site][day])
     elif kind in CELL_KINDS:
         values: dict[str, object] = {
-            "unarchived": 0, "null_cell": None, "float_cell": 2.5, "negative_cell": -1,
+            "unarchived": 0,
+            "null_cell": None,
+            "float_cell": 2.5,
+            "negative_cell": -1,
             "empty_array_cell": [],
         }
         table[site][day] = values[kind]

@@ -12,26 +12,60 @@ from sandbox.messages import Call, Source
 
 # How an answer goes out, whatever it says.
 DELIVERY_KINDS = frozenset({"drop", "cut", "stall", "drip", "slow"})
-HTTP_KINDS = frozenset({
-    "http_500_html", "http_502_html", "http_503_html", "http_500_json", "http_429", "html_200",
-    "not_json_200", "empty_200", "redirect",
-})
+HTTP_KINDS = frozenset(
+    {
+        "http_500_html",
+        "http_502_html",
+        "http_503_html",
+        "http_500_json",
+        "http_429",
+        "html_200",
+        "not_json_200",
+        "empty_200",
+        "redirect",
+    }
+)
 # Numbers of an otherwise good answer, spoiled.
-CELL_KINDS = frozenset({
-    "unarchived", "missing_site", "missing_day", "null_cell", "string_cell", "float_cell",
-    "negative_cell", "empty_array_cell",
-})
+CELL_KINDS = frozenset(
+    {
+        "unarchived",
+        "missing_site",
+        "missing_day",
+        "null_cell",
+        "string_cell",
+        "float_cell",
+        "negative_cell",
+        "empty_array_cell",
+    }
+)
 ROW_KINDS = frozenset({"wrong_day", "null_clicks", "missing_clicks", "two_keys"})
-MATOMO_KINDS = frozenset({
-    "result_error", "memory_exhausted", "too_many_cells", "login_blocked", "ip_not_allowed",
-    "database_down",
-})
+MATOMO_KINDS = frozenset(
+    {
+        "result_error",
+        "memory_exhausted",
+        "too_many_cells",
+        "login_blocked",
+        "ip_not_allowed",
+        "database_down",
+    }
+)
 TOKEN_KINDS = frozenset({"invalid_grant", "invalid_client", "server_error"})
-GOOGLE_KINDS = frozenset({
-    "quota_exceeded_qps", "quota_exceeded_load", "rate_limit_exceeded", "user_rate_limit_exceeded",
-    "daily_limit_exceeded", "forbidden", "access_not_configured", "insufficient_scope",
-    "invalid_parameter", "auth_error", "backend_error", "details_only_429",
-})
+GOOGLE_KINDS = frozenset(
+    {
+        "quota_exceeded_qps",
+        "quota_exceeded_load",
+        "rate_limit_exceeded",
+        "user_rate_limit_exceeded",
+        "daily_limit_exceeded",
+        "forbidden",
+        "access_not_configured",
+        "insufficient_scope",
+        "invalid_parameter",
+        "auth_error",
+        "backend_error",
+        "details_only_429",
+    }
+)
 KINDS: Mapping[Source, frozenset[str]] = {
     "matomo": DELIVERY_KINDS | HTTP_KINDS | MATOMO_KINDS | CELL_KINDS,
     "token": DELIVERY_KINDS | HTTP_KINDS | TOKEN_KINDS,

@@ -64,10 +64,15 @@ class TokenEndpoint:
         if form.get("scope", SCOPE) != SCOPE:
             return token_error(400, "invalid_scope", "Some requested scopes were not granted.")
         access_token = self._issue(call.account)
-        return json_answer(200, {
-            "access_token": access_token, "expires_in": TOKEN_SECONDS, "scope": SCOPE,
-            "token_type": "Bearer",
-        })
+        return json_answer(
+            200,
+            {
+                "access_token": access_token,
+                "expires_in": TOKEN_SECONDS,
+                "scope": SCOPE,
+                "token_type": "Bearer",
+            },
+        )
 
     def _issue(self, account: int) -> str:
         with self._lock:
@@ -150,8 +155,7 @@ class SearchConsole:
         wanted = {"final", "provisional"} if wants_all else {"final"}
         days = [first + timedelta(days=later) for later in range((last - first).days + 1)]
         rows = [
-            self._row(call.sites[0], day)
-            for day in days if self._world.search_state(day) in wanted
+            self._row(call.sites[0], day) for day in days if self._world.search_state(day) in wanted
         ]
         return [row for row in rows if row["impressions"] > 0]
 
@@ -162,8 +166,11 @@ class SearchConsole:
         # The real API writes 5 and 5.0 alike.
         kind = float if day.toordinal() % 2 and clicks else int
         return {
-            "keys": [str(day)], "clicks": kind(clicks), "impressions": kind(impressions),
-            "ctr": clicks / max(impressions, 1), "position": position,
+            "keys": [str(day)],
+            "clicks": kind(clicks),
+            "impressions": kind(impressions),
+            "ctr": clicks / max(impressions, 1),
+            "position": position,
         }
 
     def _has_boundary(self, call: Call) -> bool:

@@ -137,8 +137,9 @@ class Matomo:
         """Every site asked for once; `1,1` and `1,` ask for one site."""
         if parameters.get("idSite") == "all":
             return self._viewable_sites(parameters)
-        asked = [value for name, value in parameters.items()
-                 if re.fullmatch(r"idSite(\[\d*\])?", name)]
+        asked = [
+            value for name, value in parameters.items() if re.fullmatch(r"idSite(\[\d*\])?", name)
+        ]
         return sorted({int(site) for site in ",".join(asked).split(",") if site.isdecimal()})
 
 

@@ -116,9 +116,7 @@ def google_error(
 ) -> Answer:
     """A Google API error with one entry in errors[], to which `more` is added."""
     entry = {"message": message, "domain": domain, "reason": reason, **more}
-    return json_answer(
-        status, {"error": {"code": status, "message": message, "errors": [entry]}}
-    )
+    return json_answer(status, {"error": {"code": status, "message": message, "errors": [entry]}})
 
 
 def invalid_parameter(message: str, location: str) -> Answer:

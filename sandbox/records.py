@@ -52,8 +52,14 @@ class Records:
 
     def end(self, request: Request, call: Call, status: int, at: float) -> None:
         record = Record(
-            call.source, request.method, request.path, call.sites, call.account, call.days,
-            status, at,
+            call.source,
+            request.method,
+            request.path,
+            call.sites,
+            call.account,
+            call.days,
+            status,
+            at,
         )
         with self._lock:
             self._records.append(record)

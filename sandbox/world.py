@@ -126,9 +126,7 @@ class World:
         return int(self.impressions(site, day) * rate)
 
     def number(self, metric: Metric, site: int, day: date) -> int:
-        by_metric = {
-            "visits": self.visits, "clicks": self.clicks, "impressions": self.impressions
-        }
+        by_metric = {"visits": self.visits, "clicks": self.clicks, "impressions": self.impressions}
         return by_metric[metric](site, day)
 
     def first_incomplete(self) -> date:
