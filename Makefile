@@ -30,7 +30,7 @@ help: ## say what there is to make
 setup: $(RUNTIME) ## install everything the program needs into .venv
 	@echo 'Ready: .venv/bin/python aggregator.py --help'
 
-demo: $(RUNTIME) ## every command on an embedded Postgres and local stand-ins of the remote APIs
+demo: $(RUNTIME) ## a backfill and a bad night on an embedded Postgres and local stand-ins of the remote APIs
 	@.venv/bin/python aggregator.py demo
 
 test: lint $(PROGRAMS) ## style, types and tests; PYTEST_ARGS='-k matomo' goes to pytest
