@@ -51,6 +51,7 @@ class Stored:
 
     rows: int = 0
     refused: list[tuple[SiteId, tuple[date, ...], DatabaseError]] = field(default_factory=list)
+    gave_up: DatabaseError | None = None
 
     def refuse(self, rows: Sequence[Row], error: DatabaseError) -> None:
         days: dict[SiteId, list[date]] = defaultdict(list)
@@ -126,12 +127,10 @@ def upsert_daily_analytics(
         for metrics, rows in groups.items():
             for start in range(0, len(rows), database.chunk_rows):
                 chunk = rows[start : start + database.chunk_rows]
-                try:
+                if stored.gave_up is not None:
+                    stored.refuse(chunk, stored.gave_up)
+                else:
                     _store_chunk(database, metrics, chunk, stored)
-                except DatabaseError as error:
-                    if database.transactional or not stored.rows:
-                        raise
-                    stored.refuse(chunk, error)  # earlier chunks are stored and stay so
         return stored
 
     return database.in_one_transaction(store)
@@ -176,3 +175,8 @@ def _store_chunk(
             middle = len(rows) // 2
         _store_chunk(database, metrics, rows[:middle], stored)
         _store_chunk(database, metrics, rows[middle:], stored)
+    except DatabaseError as error:
+        if database.transactional or not stored.rows:
+            raise
+        stored.refuse(rows, error)  # what earlier requests stored stays stored
+        stored.gave_up = error
