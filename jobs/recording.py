@@ -99,9 +99,18 @@ class _History:
         )
 
         def insert() -> None:
-            self._run_id = self._database.insert_run(record)
+            try:
+                self._run_id = self._database.insert_run(record)
+            except DatabaseUnavailable:
+                # The row may be there though the answer was lost: then it is taken, not doubled.
+                self._run_id = self._find_own_row() or self._database.insert_run(record)
 
         self._try(insert)
+
+    def _find_own_row(self) -> SiteId | None:
+        mine = {"process": _this_process()}
+        open_runs = self._database.read_open_runs(self._job)
+        return next((run_id for run_id, _, counts in open_runs if counts == mine), None)
 
     def finish(self, status: str, run: Run, failures: list[Failure]) -> None:
         run_id = self._run_id

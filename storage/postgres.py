@@ -116,13 +116,13 @@ class PostgresDatabase:
         self._guarded(lambda connection: _upsert(connection, names, metrics, rows))
 
     def insert_run(self, record: RunRecord) -> SiteId:
-        """Add a row to aggregator_runs and return its id."""
+        """Add a row to aggregator_runs and return its id. Tried once: twice might be two rows."""
         values = _json_values(record.values())
         query = sql.SQL("insert into public.aggregator_runs ({}) values ({}) returning id").format(
             sql.SQL(", ").join(map(sql.Identifier, values)),
             sql.SQL(", ").join(map(sql.Placeholder, values)),
         )
-        return parse_id(self._fetch(query, values)[0]["id"])
+        return parse_id(self._fetch(query, values, attempts=1)[0]["id"])
 
     def update_run(self, run_id: SiteId, record: RunRecord) -> None:
         """Write what became of a run."""
@@ -145,12 +145,14 @@ class PostgresDatabase:
             for row in self._fetch(query, (job,))
         ]
 
-    def _fetch(self, query: str | sql.Composed, parameters: Any = None) -> list[dict[str, Any]]:
+    def _fetch(
+        self, query: str | sql.Composed, parameters: Any = None, attempts: int | None = None
+    ) -> list[dict[str, Any]]:
         def attempt(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
             with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
                 return cursor.execute(query, parameters).fetchall()
 
-        return with_retries(lambda: self._guarded(attempt), self._attempts)
+        return with_retries(lambda: self._guarded(attempt), attempts or self._attempts)
 
     def _guarded(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Call `work` with a live connection and turn psycopg's errors into ours."""

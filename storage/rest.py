@@ -118,9 +118,9 @@ class SupabaseDatabase:
             raise DatabaseRefused(f"{self._host}: the answer is not PostgREST's", mend=CHECK_URL)
 
     def insert_run(self, record: RunRecord) -> SiteId:
-        """Add a row to aggregator_runs and return its id."""
+        """Add a row to aggregator_runs and return its id. Tried once: twice might be two rows."""
         query = self._client.table("aggregator_runs").insert(_json_values(record))
-        return parse_id(self._rows(query.execute)[0]["id"])
+        return parse_id(self._rows(query.execute, attempts=1)[0]["id"])
 
     def update_run(self, run_id: SiteId, record: RunRecord) -> None:
         """Write what became of a run."""
@@ -188,8 +188,10 @@ class SupabaseDatabase:
             mend="see whether a cache stands between this machine and the API",
         )
 
-    def _rows(self, execute: Callable[[], Any]) -> list[dict[str, Any]]:
-        data = self._send(execute).data
+    def _rows(
+        self, execute: Callable[[], Any], attempts: int | None = None
+    ) -> list[dict[str, Any]]:
+        data = self._send(execute, attempts).data
         if not isinstance(data, list):  # an HTML page with status 200 comes through as text
             raise DatabaseRefused(
                 f"{self._host}: the answer is no list of rows",
@@ -197,7 +199,7 @@ class SupabaseDatabase:
             )
         return data
 
-    def _send(self, execute: Callable[[], T]) -> T:
+    def _send(self, execute: Callable[[], T], attempts: int | None = None) -> T:
         def attempt() -> T:
             try:
                 return interruptible(execute, Stop(self._limit_seconds))
@@ -213,7 +215,7 @@ class SupabaseDatabase:
                     f"{self._host}: no connection ({type(error).__name__})"
                 ) from None
 
-        return with_retries(attempt, self._attempts)
+        return with_retries(attempt, attempts or self._attempts)
 
 
 def _deployed(query: Any) -> Any:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from config import Settings
 from db import open_database
 from jobs.daily_plan import choose_sites
-from jobs.recording import CannotRun
+from jobs.recording import CannotRun, recorded_run
 from models import Master, days_between
 from storage.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
 from tests.integration.databases import DAYS, Store
+from tests.integration.tables import rows
 from tests.services.gateway import Action, Answer, Fault, Request
 
 HTML = "<html><head><title>502 Bad Gateway</title></head><body>sorry</body></html>"
@@ -206,3 +207,13 @@ def test_no_message_holds_the_key(fault: str, rest: Store) -> None:
     except DatabaseError as error:
         said = f"{error!r} {error.message} {error.mend} {error.__cause__!r}"
     assert rest.postgrest.service_key not in said
+
+
+@pytest.mark.parametrize("action", ["drop", "drop_after"])
+def test_a_run_whose_first_answer_is_lost_has_one_row(action: Action, rest: Store) -> None:
+    assert rest.postgrest is not None
+    rest.postgrest.proxy.faults[:] = [Fault(action, when=lambda r: r.method == "POST", times=1)]
+    now = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
+    with recorded_run(rest.database, "daily", None, now, Settings()):
+        pass
+    assert rows(rest.url, "select status from public.aggregator_runs") == [("complete",)]
