@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -17,11 +16,10 @@ from storage.errors import (
     DatabaseError,
     DatabaseRefused,
     DatabaseUnavailable,
-    MissingRelation,
     from_sqlstate,
 )
 from storage.retries import with_retries
-from storage.rows import Row, parse_account, parse_id, parse_site
+from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
 from storage.runs import RunRecord
 from watchdog import cut_socket, watchdog
 
@@ -35,8 +33,6 @@ CALL_SECONDS = 150
 WRITE_LOCK = 7_206_201_120_261_120
 """Advisory lock of everything that writes daily_analytics: two runs at once would otherwise take
 their row locks in different orders and dead-lock."""
-
-log = logging.getLogger("aggregator.database")
 
 
 class PostgresDatabase:
@@ -64,17 +60,11 @@ class PostgresDatabase:
             "select id, domain, matomo_site_id, gsc_account_id{} from public.sites "
             "where status_deployment = 'deployed' order by id"
         )
-        try:
-            rows = self._fetch(query.format(", gsc_property"))
-        except MissingRelation as error:
-            if "gsc_property" not in error.message:
-                raise
-            log.warning(
-                "sites has no column gsc_property, so no site overrides its property: %s adds it",
-                "supabase/migrations/20261121000000_daily_analytics.sql",
-            )
-            rows = self._fetch(query.format(""))
-        return [parse_site(row) for row in rows]
+
+        def read(with_property: bool) -> list[dict[str, Any]]:
+            return self._fetch(query.format(", gsc_property" if with_property else ""))
+
+        return [parse_site(row) for row in read_tolerantly(read)]
 
     def read_gsc_accounts(self) -> list[GscAccount]:
         """All Search Console accounts with their stored refresh tokens."""
@@ -97,12 +87,11 @@ class PostgresDatabase:
 
         def attempt(connection: psycopg.Connection[Any]) -> T:
             with connection.transaction():
-                connection.execute("select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
-                # A deferred one would refuse everything at the end, naming no row.
-                connection.execute("set constraints all immediate")
+                self._guarded(_begin_writing)
                 return work()
 
-        return with_retries(lambda: self._guarded(attempt), self._attempts)
+        # Each statement has its limit, the whole has none: a large backfill takes its time.
+        return with_retries(lambda: self._guarded(attempt, seconds=None), self._attempts)
 
     def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None:
         """Write (day, site id, *numbers) rows of one set of metrics, all or none of them.
@@ -154,13 +143,17 @@ class PostgresDatabase:
 
         return with_retries(lambda: self._guarded(attempt), attempts or self._attempts)
 
-    def _guarded(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def _guarded(
+        self, work: Callable[[psycopg.Connection[Any]], T], seconds: float | None = CALL_SECONDS
+    ) -> T:
         """Call `work` with a live connection and turn psycopg's errors into ours."""
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._conninfo)
+            if seconds is None:
+                return work(self._connection)
             fileno = self._connection.fileno()
-            with watchdog.limit(CALL_SECONDS, lambda: cut_socket(fileno)):
+            with watchdog.limit(seconds, lambda: cut_socket(fileno)):
                 return work(self._connection)
         except psycopg.Error as error:
             raise sort_error(error) from None
@@ -172,6 +165,7 @@ def connect(conninfo: str) -> psycopg.Connection[Any]:
         conninfo,
         autocommit=True,  # every transaction is a visible `with`
         connect_timeout=CONNECT_SECONDS,
+        tcp_user_timeout=STATEMENT_SECONDS * 1000,  # a server that is gone, found at commit too
         prepare_threshold=None,  # a pooler may hand each transaction to another server
         application_name="analytics-aggregator",
     )
@@ -179,6 +173,12 @@ def connect(conninfo: str) -> psycopg.Connection[Any]:
     with watchdog.limit(CONNECT_SECONDS, lambda: cut_socket(fileno)):
         connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'")
     return connection
+
+
+def _begin_writing(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
+    # A deferred one would refuse everything at the end, naming no row.
+    connection.execute("set constraints all immediate")
 
 
 def _upsert(

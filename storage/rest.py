@@ -5,7 +5,6 @@ The traps that this file steps around are listed in shared facts/supabase.md.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -25,7 +24,7 @@ from storage.errors import (
     from_sqlstate,
 )
 from storage.retries import with_retries
-from storage.rows import Row, parse_account, parse_id, parse_site
+from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
 from storage.runs import RunRecord
 from supabase import ClientOptions, create_client
 from workers import interruptible
@@ -35,8 +34,6 @@ T = TypeVar("T")
 PAGE_ROWS = 1000
 CHECK_URL = "SUPABASE_URL must be the project's own URL, https://<project>.supabase.co"
 CHECK_KEY = "set SUPABASE_SERVICE_KEY to the project's service key (sb_secret_… or service_role)"
-
-log = logging.getLogger("aggregator.database")
 
 
 class SupabaseDatabase:
@@ -65,17 +62,12 @@ class SupabaseDatabase:
             DatabaseError: unreachable, refused, or not our tables.
         """
         columns = "id,domain,matomo_site_id,gsc_account_id"
-        try:
-            rows = self._read_by_id("sites", f"{columns},gsc_property", _deployed)
-        except MissingRelation as error:
-            if "gsc_property" not in error.message:
-                raise
-            log.warning(
-                "sites has no column gsc_property, so no site overrides its property: %s adds it",
-                "supabase/migrations/20261121000000_daily_analytics.sql",
-            )
-            rows = self._read_by_id("sites", columns, _deployed)
-        return [parse_site(row) for row in rows]
+
+        def read(with_property: bool) -> list[dict[str, Any]]:
+            named = f"{columns},gsc_property" if with_property else columns
+            return self._read_by_id("sites", named, _deployed)
+
+        return [parse_site(row) for row in read_tolerantly(read)]
 
     def read_gsc_accounts(self) -> list[GscAccount]:
         """All Search Console accounts with their stored refresh tokens."""
@@ -112,9 +104,8 @@ class SupabaseDatabase:
             returning="minimal",  # type: ignore[arg-type]
             ignore_duplicates=not metrics,
         )
-        if self._send(
-            query.execute
-        ).data:  # return=minimal: rows that are stored come with no words
+        answer = self._send(query.execute)
+        if answer.data:  # return=minimal: rows that are stored come with no words
             raise DatabaseRefused(f"{self._host}: the answer is not PostgREST's", mend=CHECK_URL)
 
     def insert_run(self, record: RunRecord) -> SiteId:

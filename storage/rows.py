@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
 from uuid import UUID
 
 from models import GscAccount, Site, SiteId
+from storage.errors import MissingRelation
+
+log = logging.getLogger("aggregator.database")
 
 NO_SUCH_SITE = 0
 """An idSite that Matomo never gives: the one site fails and is named, not the whole run."""
@@ -27,6 +31,26 @@ def parse_site(row: Mapping[str, Any]) -> Site:
         gsc_account_id=None if account is None else parse_id(account),
         gsc_property=row.get("gsc_property") or None,
     )
+
+
+def read_tolerantly(
+    read: Callable[[bool], Iterable[Mapping[str, Any]]],
+) -> Iterable[Mapping[str, Any]]:
+    """`read(True)` the sites with gsc_property; without it where a user's own table lacks it.
+
+    Raises:
+        DatabaseError: as `read`.
+    """
+    try:
+        return read(True)
+    except MissingRelation as error:
+        if "gsc_property" not in error.message:
+            raise
+        log.warning(
+            "sites has no column gsc_property, so no site overrides its property: %s adds it",
+            "supabase/migrations/20261121000000_daily_analytics.sql",
+        )
+        return read(False)
 
 
 def parse_account(row: Mapping[str, Any]) -> GscAccount:
