@@ -16,13 +16,14 @@ checksum = $(shell cat $(1) | cksum | tr ' ' -)
 VENV := .venv/python-$(VERSION)
 RUNTIME := .venv/runtime-$(call checksum,requirements.txt)
 CHECKERS := .venv/checkers-$(call checksum,requirements.txt requirements-dev.txt)
+AUDITOR := .venv/auditor-$(call checksum,requirements.txt requirements-dev.txt requirements-audit.txt)
 PROGRAMS := tests/programs/node_modules/installed-$(call checksum,tests/programs/package-lock.json tests/programs/install.py)
 
 # Every package is pinned, those that others need too: a missing pin is an error, not a surprise.
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 PIP_CHECK := .venv/bin/python -m pip --disable-pip-version-check check
 
-.PHONY: help setup demo test lint bench programs
+.PHONY: help setup demo test chaos lint audit bench programs
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -33,13 +34,23 @@ setup: $(RUNTIME) ## install everything the program needs into .venv
 demo: $(RUNTIME) ## a backfill and a bad night on an embedded Postgres and local stand-ins of the remote APIs
 	@.venv/bin/python aggregator.py demo
 
-test: lint $(PROGRAMS) ## style, types and tests; PYTEST_ARGS='-k matomo' goes to pytest
+test: lint $(PROGRAMS) ## style, types, a scan for secrets and tests; PYTEST_ARGS='-k matomo' goes to pytest
 	@TIMEFORMAT='pytest took %1R s'; time .venv/bin/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
-lint: $(CHECKERS) ## style and types only
+# CHAOS_SEED repeats a run that was printed; CHAOS_SECONDS and FUZZ_SECONDS bound its two parts.
+CHAOS_SECONDS ?= 5400
+FUZZ_SECONDS ?= 600
+chaos: $(CHECKERS) $(PROGRAMS) ## 10,000 random sequences of faults, then random answers for every parser; CHAOS_SEED=... repeats one
+	@.venv/bin/python -m tests.chaos --seconds $(CHAOS_SECONDS) --fuzz-seconds $(FUZZ_SECONDS) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
+
+lint: $(CHECKERS) ## style, types and a scan for secrets only
 	@TIMEFORMAT='ruff check took %1R s'; time .venv/bin/python -m ruff check
 	@TIMEFORMAT='ruff format --check took %1R s'; time .venv/bin/python -m ruff format --check
 	@TIMEFORMAT='mypy took %1R s'; time .venv/bin/python -m mypy
+	@TIMEFORMAT='secret scan took %1R s'; time .venv/bin/python -m checks.secrets
+
+audit: $(AUDITOR) ## ask for known vulnerabilities of every pinned package
+	@.venv/bin/python -m checks.audit
 
 bench: $(CHECKERS) $(PROGRAMS) ## benchmarks, each beside its baseline
 	@.venv/bin/python -m bench
@@ -68,6 +79,12 @@ $(RUNTIME): | $(VENV)
 $(CHECKERS): | $(RUNTIME)
 	@echo 'Installing what checks the program'
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@$(PIP_CHECK)
+	@touch $@
+
+$(AUDITOR): | $(CHECKERS)
+	@echo 'Installing what asks for vulnerabilities'
+	@$(PIP_INSTALL) -r requirements-audit.txt
 	@$(PIP_CHECK)
 	@touch $@
 

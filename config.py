@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from config_values import (
+    parse_alert_url,
     parse_database_url,
     parse_fernet_keys,
     parse_matomo_url,
@@ -33,8 +35,6 @@ RESERVED = (
     "RESULTPERPAGE",
     "INTERNAL_CRON_SECRET",
     "DASHBOARD_PASSWORD",
-    "HEALTHCHECK_URL",
-    "ALERT_WEBHOOK_URL",
     "DAILY_CRON",
     "SOCIAL_CRON",
     "VISITS_CRON",
@@ -49,7 +49,15 @@ RESERVED = (
 )
 """Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
 
+SHORTEST_SECRET_PATH = 12
+"""A shorter path of an alert target (`/hook`) would blank ordinary words."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+MAKE_KEY = (
+    ".venv/bin/python -c "
+    "'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+)
 
 T = TypeVar("T")
 
@@ -86,6 +94,8 @@ class Settings:
     matomo_sites_per_request: int = 50
     google_api_endpoint: str | None = None
     google_token_uri: str = "https://oauth2.googleapis.com/token"
+    healthcheck_url: str | None = field(default=None, repr=False)
+    alert_webhook_url: str | None = field(default=None, repr=False)
     libpq_secrets: tuple[str, ...] = field(default=(), repr=False)
     """Passwords in libpq's own variables, which it may fall back to and print."""
 
@@ -97,6 +107,8 @@ class Settings:
         found += [url.password, unquote(url.password or ""), *self.encryption_keys]
         found += self.libpq_secrets
         found += [*in_query.get("password", ()), *in_query.get("sslpassword", ())]
+        for target in (self.healthcheck_url, self.alert_webhook_url):
+            found += _secrets_of_address(target or "")
         return [value for value in found if value]
 
     def unencrypted(self) -> list[str]:
@@ -106,6 +118,8 @@ class Settings:
             "MATOMO_API_URL": self.matomo_api_url,
             "GOOGLE_API_ENDPOINT": self.google_api_endpoint,
             "GOOGLE_TOKEN_URI": self.google_token_uri,
+            "HEALTHCHECK_URL": self.healthcheck_url,
+            "ALERT_WEBHOOK_URL": self.alert_webhook_url,
         }
         return [
             name
@@ -120,20 +134,47 @@ def load_settings(
 ) -> Settings:
     """Read all settings; `needs` names what the command cannot do without.
 
-    Needs are "database" (Supabase or Postgres), "postgres" (a DATABASE_URL), "matomo", "gsc".
+    Needs are "database" (Supabase or Postgres), "postgres" (a DATABASE_URL), "matomo", "gsc",
+    "encryption" (an ENCRYPTION_KEY).
     The process environment wins over the file, and an empty value counts as not set (contract.md).
 
     Raises:
         InvalidSettings: with all missing and invalid variables at once.
     """
-    reader = _Reader(_merge(environ, dotenv))
+    settings, problems = examine_settings(environ, dotenv, needs)
+    if problems:
+        raise InvalidSettings(problems)
+    return settings
+
+
+def examine_settings(
+    environ: Mapping[str, str], dotenv: Path | None, needs: Collection[str] = ()
+) -> tuple[Settings, list[str]]:
+    """As `load_settings`, with the problems beside what can be used in spite of them.
+
+    What is wrong or missing is None, or its default, in the settings.
+    """
+    try:
+        reader = _Reader(_merge(environ, dotenv))
+    except InvalidSettings as error:
+        return Settings(), error.problems
     settings = reader.settings()
     problems = list(reader.invalid.values())
     for need in needs:
         problems += _missing(need, settings, reader.invalid)
-    if problems:
-        raise InvalidSettings(problems)
-    return settings
+    return settings, problems
+
+
+def env_file_warning(dotenv: Path) -> str | None:
+    """What to say where other users of this machine may get at the secrets in `.env`."""
+    try:
+        mode = dotenv.stat().st_mode & 0o777
+    except OSError:  # there is none; or it cannot be read, which load_settings says
+        return None
+    if not mode & 0o077:
+        return None
+    name = shlex.quote(str(dotenv))
+    return f"{dotenv} is open to other users (mode {mode:o}) and holds secrets: chmod 600 {name}"
 
 
 def _merge(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
@@ -168,6 +209,8 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
     if need == "postgres" and not postgres_given:
         mend = "(on Supabase: the session pooler's connection string)"
         return [f"DATABASE_URL is missing: this command needs a Postgres connection {mend}"]
+    if need == "encryption" and not settings.encryption_keys and "ENCRYPTION_KEY" not in invalid:
+        return [f"ENCRYPTION_KEY is missing: tokens are stored encrypted; make a key: {MAKE_KEY}"]
     wanted = {
         "matomo": {
             "MATOMO_API_URL": settings.matomo_api_url,
@@ -184,6 +227,12 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
         for name, value in wanted.items()
         if not value and name not in invalid
     ]
+
+
+def _secrets_of_address(address: str) -> list[str]:
+    """Whoever knows an alert target's address may write to it: all behind the host is secret."""
+    path = address.partition("://")[2].partition("/")[2]
+    return [address, path] if len(path) >= SHORTEST_SECRET_PATH else [address]
 
 
 class _Reader:
@@ -226,6 +275,8 @@ class _Reader:
             ),
             google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", parse_url),
             google_token_uri=self.read("GOOGLE_TOKEN_URI", parse_url) or default.google_token_uri,
+            healthcheck_url=self.read("HEALTHCHECK_URL", parse_alert_url),
+            alert_webhook_url=self.read("ALERT_WEBHOOK_URL", parse_alert_url),
             libpq_secrets=self._libpq_secrets(),
         )
 

@@ -32,6 +32,18 @@ def parse_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def parse_alert_url(text: str) -> str:
+    """Its path and query are its secret: they stay as they are."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if not usable or parts.username or not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("must be a URL such as https://host.example/path")
+    return text
+
+
 def parse_matomo_url(text: str) -> str:
     return parse_url(parse_url(text).removesuffix("/index.php"))
 

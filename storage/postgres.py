@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,11 +16,15 @@ from storage.errors import (
     DatabaseError,
     DatabaseRefused,
     DatabaseUnavailable,
+    MissingRelation,
     from_sqlstate,
 )
+from storage.postgres_tls import tls_mend, with_tls
 from storage.retries import with_retries
 from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
-from storage.runs import RunRecord
+from storage.runs import COLUMNS as RUN_COLUMNS
+from storage.runs import RunRecord, StoredRun, parse_run
+from storage.schema import Schema, parse_schema
 from watchdog import cut_socket, watchdog
 
 T = TypeVar("T")
@@ -71,16 +75,36 @@ class PostgresDatabase:
         rows = self._fetch("select id, oauth_refresh_token from public.gsc_accounts order by id")
         return [parse_account(row) for row in rows]
 
-    def read_days(self, window: Window, site_ids: Sequence[SiteId] = ()) -> Iterator[StoredDay]:
-        """Stored rows of the window, of these sites or of all."""
+    def add_gsc_account(self, token: str) -> SiteId:
+        """Add a row with this stored token and return its id. Tried once: twice might be two rows.
+
+        Raises:
+            RowsRefused: the user's table wants more than a token. DatabaseError: anything else.
+        """
+        query = "insert into public.gsc_accounts (oauth_refresh_token) values (%s) returning id"
+        return parse_id(self._fetch(query, (token,), attempts=1)[0]["id"])
+
+    def replace_gsc_token(self, account_id: SiteId, old: str, new: str) -> bool:
+        """Store `new` in place of `old`; False if the row holds something else by now."""
         query = (
-            f"select date, site_id, {', '.join(METRICS)} from public.daily_analytics "
+            "update public.gsc_accounts set oauth_refresh_token = %s "
+            "where id::text = %s and coalesce(oauth_refresh_token, '') = %s returning id"
+        )
+        return bool(self._fetch(query, (new, str(account_id), old)))
+
+    def read_days(
+        self, window: Window, site_ids: Sequence[SiteId] = (), *, times: bool = False
+    ) -> Iterator[StoredDay]:
+        """Stored rows of the window, of these sites or of all; `times`: with updated_at."""
+        columns = ", ".join((*METRICS, *(("updated_at",) if times else ())))
+        query = (
+            f"select date, site_id, {columns} from public.daily_analytics "
             "where date between %s and %s and (%s::text[] is null or site_id::text = any(%s))"
         )
         ids = [str(site_id) for site_id in site_ids] or None
         for row in self._fetch(query, (window.first, window.last, ids, ids)):
             numbers = {metric: row[metric] for metric in METRICS}
-            yield StoredDay(parse_id(row["site_id"]), row["date"], numbers)
+            yield StoredDay(parse_id(row["site_id"]), row["date"], numbers, row.get("updated_at"))
 
     def in_one_transaction(self, work: Callable[[], T]) -> T:
         """Run `work` in one transaction; the whole of it again after a lost connection."""
@@ -134,6 +158,56 @@ class PostgresDatabase:
             for row in self._fetch(query, (job,))
         ]
 
+    def read_runs(
+        self,
+        last: int,
+        *,
+        job: str | None = None,
+        statuses: Collection[str] = (),
+        failures: bool = True,
+    ) -> list[StoredRun]:
+        """The last runs, newest first: of this job and with one of these statuses, or of all."""
+        columns = ", ".join((*RUN_COLUMNS, *(("failures",) if failures else ())))
+        wanted = list(statuses) or None
+        query = (
+            f"select {columns} from public.aggregator_runs "
+            "where (%s::text is null or job = %s) and (%s::text[] is null or status = any(%s)) "
+            "order by started_at desc, id desc limit %s"
+        )
+        return [parse_run(row) for row in self._fetch(query, (job, job, wanted, wanted, last))]
+
+    def delete_runs_before(self, moment: datetime) -> None:
+        """Forget the runs that began before `moment`."""
+        query = "delete from public.aggregator_runs where started_at < %s returning id"
+        self._fetch(query, (moment,))
+
+    def read_schema(self) -> Schema | None:
+        """What aggregator_schema() says of the tables; None where no migration has made it."""
+        try:
+            rows = self._fetch("select public.aggregator_schema() as answer")
+        except MissingRelation:
+            return None
+        return parse_schema(rows[0]["answer"])
+
+    def row_cap(self) -> int | None:
+        """At how many rows answers are cut: never."""
+        return None
+
+    def lacks_columns(self, table: str, columns: Sequence[str]) -> bool:
+        """Whether the table, or one of these columns of it, is not there.
+
+        Raises:
+            DatabaseError: it cannot be read for another reason.
+        """
+        query = sql.SQL("select {} from {} limit 0").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier("public", table)
+        )
+        try:
+            self._fetch(query)
+        except MissingRelation:
+            return True
+        return False
+
     def _fetch(
         self, query: str | sql.Composed, parameters: Any = None, attempts: int | None = None
     ) -> list[dict[str, Any]]:
@@ -160,9 +234,13 @@ class PostgresDatabase:
 
 
 def connect(conninfo: str) -> psycopg.Connection[Any]:
-    """A connection as all of this program uses it. Raises psycopg.Error."""
+    """A connection as all of this program uses it, never in clear text to another machine.
+
+    Raises:
+        psycopg.Error: it cannot be made.
+    """
     connection = psycopg.connect(
-        conninfo,
+        with_tls(conninfo),
         autocommit=True,  # every transaction is a visible `with`
         connect_timeout=CONNECT_SECONDS,
         tcp_user_timeout=STATEMENT_SECONDS * 1000,  # a server that is gone, found at commit too
@@ -231,6 +309,8 @@ def sort_error(error: psycopg.Error) -> DatabaseError:
     if isinstance(error, psycopg.OperationalError):
         # libpq's own words name host, port and user, and no password.
         said = f"no connection to the database: {' '.join(str(error).split())}"
+        if mend := tls_mend(said):
+            return DatabaseRefused(said, mend=mend)
         if any(words in said for words in ("authentication failed", "does not exist")):
             return DatabaseRefused(said, mend="correct user, password and database in DATABASE_URL")
         return DatabaseUnavailable(said)
