@@ -34,22 +34,30 @@ class Redactor:
     def __init__(self) -> None:
         self._spellings: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.RLock()
 
     def add(self, secrets: Iterable[str]) -> None:
-        found = set(self._spellings)
+        found = set[str]()
         for secret in secrets:
             if len(secret) >= SHORTEST_SECRET:
                 quoted = quote(secret, safe="")
                 found |= {secret, quoted, quote_plus(secret), quote(quoted, safe="")}
                 found |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}
                 found.add(base64.b64encode(secret.encode()).decode().rstrip("="))
-        self._spellings = found
-        longest_first = sorted(map(re.escape, found), key=len, reverse=True)
-        # Whatever the case: servers and libraries change it (%2f, header names).
-        self._pattern = re.compile("|".join(longest_first), re.IGNORECASE) if found else None
+        with self._lock:
+            self._spellings |= found
+            self._pattern = None  # made when it is needed: of 500 accounts it takes 0.3 s
 
     def __call__(self, text: str) -> str:
-        return self._pattern.sub("***", text) if self._pattern else text
+        return self._compiled().sub("***", text) if self._spellings else text
+
+    def _compiled(self) -> re.Pattern[str]:
+        with self._lock:
+            if self._pattern is None:
+                longest_first = sorted(map(re.escape, self._spellings), key=len, reverse=True)
+                # Whatever the case: servers and libraries change it (%2f, header names).
+                self._pattern = re.compile("|".join(longest_first), re.IGNORECASE)
+            return self._pattern
 
 
 redact = Redactor()
@@ -95,16 +103,25 @@ class JsonFormatter(logging.Formatter):
 
 
 class _StandardOutput(logging.Handler):
-    """Asks for sys.stdout each time: a progress bar puts itself in its place for a while."""
+    """Asks for sys.stdout each time: a progress bar puts itself in its place for a while.
+
+    aside: on standard error, where standard output is one JSON value.
+    """
+
+    def __init__(self, *, aside: bool) -> None:
+        super().__init__()
+        self._aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(self.format(record), flush=True)
+            print(self.format(record), flush=True, file=sys.stderr if self._aside else sys.stdout)
         except OSError:  # a closed pipe, a full disk: the night's numbers are worth more than words
-            _silence_standard_output()
+            if not self._aside:
+                silence_standard_output()
 
 
-def _silence_standard_output() -> None:
+def silence_standard_output() -> None:
+    """After a closed pipe: nothing more is printed, and the exit is no error."""
     nowhere = open(os.devnull, "w")  # noqa: SIM115  open as long as the process lives
     try:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())  # also for the flush at exit
@@ -112,13 +129,18 @@ def _silence_standard_output() -> None:
         sys.stdout = nowhere
 
 
-def set_up_logging(*, verbose: bool = False, quiet: bool = False, style: str = "text") -> None:
-    """Log to standard output. Libraries are heard from ERROR on, with `verbose` from WARNING."""
+def set_up_logging(
+    *, verbose: bool = False, quiet: bool = False, style: str = "text", aside: bool = False
+) -> None:
+    """Log to standard output, or `aside` of it: to standard error.
+
+    Libraries are heard from ERROR on, with `verbose` from WARNING.
+    """
     logging.addLevelName(REPORT, "REPORT")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whatever the terminal cannot spell is escaped
             stream.reconfigure(errors="backslashreplace")
-    handler = _StandardOutput()
+    handler = _StandardOutput(aside=aside)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from fetchers.errors import CredentialsError, FetchError, SettingsError
 from fetchers.google_client import GoogleClient
 from jobs.daily_plan import Plan
-from logs import redact
+from jobs.stored_tokens import UnreadableToken, decrypt
 from models import Site, SiteId
-
-FERNET_PREFIX = "gAAAAA"
 
 
 @dataclass(slots=True)
@@ -54,24 +52,17 @@ def decrypt_token(account_id: SiteId, stored: str | None, keys: Sequence[str]) -
     if not stored:
         raise CredentialsError(
             f"account {account_id} has no refresh token",
-            mend="store one in gsc_accounts.oauth_refresh_token (README, Google)",
+            mend=f"give consent: aggregator.py connect-gsc --account {account_id}",
         )
-    redact.add([stored])
-    if not stored.startswith(FERNET_PREFIX):
-        return stored
-    if not keys:
-        raise SettingsError(
-            "refresh tokens are stored encrypted, and ENCRYPTION_KEY is not set",
-            mend="set ENCRYPTION_KEY to the key they were encrypted with",
-        )
-    from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-
     try:
-        token = MultiFernet([Fernet(key) for key in keys]).decrypt(stored).decode()
-    except (InvalidToken, ValueError):
+        return decrypt(stored, keys)
+    except UnreadableToken:
+        if not keys:
+            raise SettingsError(
+                "refresh tokens are stored encrypted, and ENCRYPTION_KEY is not set",
+                mend="set ENCRYPTION_KEY to the key they were encrypted with",
+            ) from None
         raise CredentialsError(
             f"the refresh token of account {account_id} cannot be decrypted with ENCRYPTION_KEY",
             mend="add the key it was encrypted with to ENCRYPTION_KEY (a comma list)",
         ) from None
-    redact.add([token])
-    return token

@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,6 +34,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.answer = answer
         self.stopping = stopping
+        self.clock_ahead_seconds = 0.0
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
 
@@ -77,7 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
         """No access log: GET /sandbox/requests tells more."""
 
     def _send(self, answer: Answer, fault: Fault | None) -> None:
-        head, body = _head(answer), answer.body
+        now = time.time() + self.server.clock_ahead_seconds
+        head, body = _head(answer, formatdate(now, usegmt=True)), answer.body
         kind = fault.kind if fault else ""
         self.close_connection |= kind in {"drop", "cut", "stall"}
         match kind:
@@ -101,8 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.stopping.wait(usual_seconds if given is None else given)
 
 
-def _head(answer: Answer) -> bytes:
+def _head(answer: Answer, date: str) -> bytes:
     headers = {
+        "Date": date,
         "Content-Type": answer.content_type,
         "Content-Length": str(len(answer.body)),
         **answer.headers,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
-from sandbox.faults import CELL_KINDS, DELIVERY_KINDS, ROW_KINDS, Fault
+from sandbox.faults import CELL_KINDS, CONSENT_KINDS, DELIVERY_KINDS, ROW_KINDS, Fault
 from sandbox.messages import (
     HTML_TYPE,
     Answer,
@@ -28,6 +28,7 @@ Table = dict[int, dict[date, object]]
 Row = dict[str, Any]
 
 BLOCKED = "Too many failed logins. Please wait and try logging in again later."
+WRONG_TOKEN = "Unable to authenticate with the provided token. It is either invalid"
 REVOKED = "Token has been expired or revoked."
 MEMORY = "Allowed memory size of 134217728 bytes exhausted (tried to allocate 2097152 bytes)"
 
@@ -73,7 +74,7 @@ GOOGLE_ERRORS = {
 
 def answer_instead(faults: Iterable[Fault], request: Request, call: Call) -> Answer | None:
     """The answer of the first fault which replaces the real one, None where none does."""
-    kept = CELL_KINDS | ROW_KINDS | DELIVERY_KINDS
+    kept = CELL_KINDS | ROW_KINDS | DELIVERY_KINDS | CONSENT_KINDS
     for fault in faults:
         if fault.kind not in kept:
             return _http_answer(fault, request) or _api_answer(fault, request)
@@ -124,6 +125,7 @@ def _matomo_answer(fault: Fault, request: Request) -> Answer:
         "too_many_cells": matomo_message(500, MEMORY),
         "ip_not_allowed": matomo_message(401, not_allowed),
         "login_blocked": matomo_refusal(request, 500, BLOCKED),
+        "token_refused": matomo_refusal(request, 401, f"{WRONG_TOKEN} or expired."),
         "database_down": matomo_refusal(request, 500, database),
         "http_500_json": matomo_message(500, "An internal error occurred."),
         "http_429": html_answer(429, "429 Too Many Requests", "Too Many Requests", HTML_TYPE),

@@ -45,10 +45,13 @@ MATOMO_KINDS = frozenset(
         "memory_exhausted",
         "too_many_cells",
         "login_blocked",
+        "token_refused",
         "ip_not_allowed",
         "database_down",
     }
 )
+# What the person, or Google, does with a consent.
+CONSENT_KINDS = frozenset({"access_denied", "scope_unticked", "no_refresh_token"})
 TOKEN_KINDS = frozenset({"invalid_grant", "invalid_client", "server_error"})
 GOOGLE_KINDS = frozenset(
     {
@@ -68,6 +71,7 @@ GOOGLE_KINDS = frozenset(
 )
 KINDS: Mapping[Source, frozenset[str]] = {
     "matomo": DELIVERY_KINDS | HTTP_KINDS | MATOMO_KINDS | CELL_KINDS,
+    "consent": CONSENT_KINDS,
     "token": DELIVERY_KINDS | HTTP_KINDS | TOKEN_KINDS,
     "sites": DELIVERY_KINDS | HTTP_KINDS | GOOGLE_KINDS,
     "query": DELIVERY_KINDS | HTTP_KINDS | GOOGLE_KINDS | ROW_KINDS,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from typing import Any
 
+from sandbox.consent import SCOPE, ConsentPage
 from sandbox.fault_answers import REVOKED, Row, spoil_rows
 from sandbox.faults import Fault
 from sandbox.messages import (
@@ -24,10 +26,9 @@ from sandbox.messages import (
     unauthenticated,
 )
 from sandbox.revisions import Numbers
-from sandbox.world import CLIENT_ID, CLIENT_SECRET, World
+from sandbox.world import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN_PREFIX, World
 
 TOKEN_PATH = "/token"
-SCOPE = "https://www.googleapis.com/auth/webmasters.readonly"
 TOKEN_SECONDS = 3599
 DEFAULT_ROW_LIMIT = 1000
 MAX_ROW_LIMIT = 25_000
@@ -36,7 +37,8 @@ MAX_ROW_LIMIT = 25_000
 class TokenEndpoint:
     """Answers requests of /token and knows the access tokens it gave out."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, consents: ConsentPage) -> None:
+        self._consents = consents
         self._account_of_refresh_token = {
             world.refresh_token(account): account for account in world.account_numbers
         }
@@ -50,29 +52,44 @@ class TokenEndpoint:
         return self._account_of_access_token.get(token) if scheme == "Bearer" else None
 
     def describe(self, request: Request) -> Call:
-        refresh_token = dict(request.form).get("refresh_token", "")
-        return Call("token", account=self._account_of_refresh_token.get(refresh_token))
+        form = dict(request.form)
+        account = self._account_of_refresh_token.get(form.get("refresh_token", ""))
+        return Call("token", account=account or self._consents.account_of(form.get("code", "")))
 
     def answer(self, request: Request, call: Call, faults: Sequence[Fault]) -> Answer:
         form = dict(request.form)
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return token_error(401, "invalid_client", "Unauthorized")
+        if form.get("grant_type") == "authorization_code":
+            return self._exchange(form)
         if form.get("grant_type") != "refresh_token":
             return token_error(400, "unsupported_grant_type", "Invalid grant_type.")
         if call.account is None:
             return token_error(400, "invalid_grant", REVOKED)
         if form.get("scope", SCOPE) != SCOPE:
             return token_error(400, "invalid_scope", "Some requested scopes were not granted.")
-        access_token = self._issue(call.account)
-        return json_answer(
-            200,
-            {
-                "access_token": access_token,
-                "expires_in": TOKEN_SECONDS,
-                "scope": SCOPE,
-                "token_type": "Bearer",
-            },
-        )
+        return json_answer(200, self._tokens(call.account, SCOPE))
+
+    def _exchange(self, form: Mapping[str, str]) -> Answer:
+        """A code for tokens; each consent that lasts gets a refresh token of its own."""
+        grant = self._consents.redeem(form)
+        if isinstance(grant, Answer):
+            return grant
+        tokens = self._tokens(grant.account, grant.scope)
+        if grant.lasting:
+            with self._lock:
+                number = len(self._account_of_refresh_token) + 1
+                tokens["refresh_token"] = f"{REFRESH_TOKEN_PREFIX}{grant.account}-{number}"
+                self._account_of_refresh_token[tokens["refresh_token"]] = grant.account
+        return json_answer(200, tokens)
+
+    def _tokens(self, account: int, scope: str) -> dict[str, Any]:
+        return {
+            "access_token": self._issue(account),
+            "expires_in": TOKEN_SECONDS,
+            "scope": scope,
+            "token_type": "Bearer",
+        }
 
     def _issue(self, account: int) -> str:
         with self._lock:

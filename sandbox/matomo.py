@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 from xml.sax.saxutils import escape
 
-from sandbox.fault_answers import BLOCKED, Table, spoil_table
+from sandbox.fault_answers import BLOCKED, WRONG_TOKEN, Table, spoil_table
 from sandbox.faults import Fault
 from sandbox.messages import (
     Answer,
@@ -25,7 +25,6 @@ from sandbox.world import MATOMO_TOKEN, MATOMO_VERSION, World
 
 FAILED_LOGINS_ALLOWED = 20
 DEFAULT_FILTER_LIMIT = 100
-WRONG_TOKEN = "Unable to authenticate with the provided token. It is either invalid"
 WRONG_DATE = (
     "Date format must be: YYYY-MM-DD, or 'today' or 'yesterday' or any keyword supported by the "
     "strtotime function (see http://php.net/strtotime for more information): false"

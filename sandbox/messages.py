@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-Source = Literal["matomo", "token", "sites", "query"]
+Source = Literal["matomo", "consent", "token", "sites", "query"]
 Pairs = list[tuple[str, str]]
 
 # PHP's max_input_vars: further form fields vanish without a word.

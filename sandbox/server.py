@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from sandbox.connections import Server
+from sandbox.consent import CONSENT_PATH, ConsentPage
 from sandbox.fault_answers import answer_instead
 from sandbox.faults import DELIVERY_KINDS, Fault, Faults
 from sandbox.google import TOKEN_PATH, SearchConsole, TokenEndpoint
@@ -50,7 +51,8 @@ class Sandbox:
         self.stopping = threading.Event()
         self._numbers = Numbers(world)
         self._matomo = Matomo(world, self._numbers)
-        self._tokens = TokenEndpoint(world)
+        self._consent_page = ConsentPage(world)
+        self._tokens = TokenEndpoint(world, self._consent_page)
         self._search_console = SearchConsole(world, self._numbers, self._tokens)
         self._server = Server((HOST, port), self.answer, self.stopping)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -95,6 +97,10 @@ class Sandbox:
         """Revises a number at its source."""
         self._numbers.set(metric, site, day, value)
 
+    def set_clock(self, ahead_seconds: float) -> None:
+        """Lets the Date of every answer be so far before the real time."""
+        self._server.clock_ahead_seconds = ahead_seconds
+
     def unblock(self) -> None:
         """Lets Matomo forget its failed logins."""
         self._matomo.unblock()
@@ -130,6 +136,8 @@ class Sandbox:
     def _api(self, path: str) -> Api | None:
         if path in {"/matomo/", "/matomo/index.php"}:
             return self._matomo
+        if path == CONSENT_PATH:
+            return self._consent_page
         if path == TOKEN_PATH:
             return self._tokens
         if path == SITES_PATH or (path.startswith(SITES_PATH) and path.endswith(QUERY_PATH)):

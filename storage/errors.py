@@ -72,7 +72,7 @@ def from_sqlstate(code: str, message: str) -> DatabaseError:
     if code.startswith(ROW_CLASSES):
         of_site = code == FOREIGN_KEY_VIOLATION and "(site_id)" in message
         return RowsRefused(f"the database refused a row ({code}): {said}", whole_site=of_site)
-    if code in ("42P01", "42703"):
+    if code in ("42P01", "42703", "42883"):
         return MissingRelation(f"the database lacks something ({code}): {said}")
     if code == "42P10":
         return DatabaseRefused(

@@ -5,12 +5,14 @@ The traps that this file steps around are listed in shared facts/supabase.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, datetime
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+from postgrest import CountMethod
 from postgrest.exceptions import APIError
 
 from logs import excerpt
@@ -25,15 +27,40 @@ from storage.errors import (
 )
 from storage.retries import with_retries
 from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
-from storage.runs import RunRecord
+from storage.runs import COLUMNS as RUN_COLUMNS
+from storage.runs import RunRecord, StoredRun, parse_run
+from storage.schema import Schema, parse_schema
 from supabase import ClientOptions, create_client
 from workers import interruptible
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 PAGE_ROWS = 1000
+CAP_LOOKED_FOR = 10_001
+"""Rows asked for to see where a server cuts: 200 kB at most."""
+
 CHECK_URL = "SUPABASE_URL must be the project's own URL, https://<project>.supabase.co"
+CHECK_CERTIFICATE = (
+    "see what stands between this machine and Supabase (a proxy?), or correct SUPABASE_URL"
+)
 CHECK_KEY = "set SUPABASE_SERVICE_KEY to the project's service key (sb_secret_… or service_role)"
+
+
+def _of_other_rows(read: Callable[P, T]) -> Callable[P, T]:
+    """Whatever answers in place of PostgREST may send JSON lists too: of other things."""
+
+    @wraps(read)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise DatabaseRefused(
+                f"the answer holds no rows of this program's tables ({type(error).__name__})",
+                mend=CHECK_URL,
+            ) from None
+
+    return guarded
 
 
 class SupabaseDatabase:
@@ -55,6 +82,7 @@ class SupabaseDatabase:
     def close(self) -> None:
         self._http.close()
 
+    @_of_other_rows
     def read_sites(self) -> list[Site]:
         """All deployed sites, in the order of their ids.
 
@@ -69,15 +97,40 @@ class SupabaseDatabase:
 
         return [parse_site(row) for row in read_tolerantly(read)]
 
+    @_of_other_rows
     def read_gsc_accounts(self) -> list[GscAccount]:
         """All Search Console accounts with their stored refresh tokens."""
         rows = self._read_by_id("gsc_accounts", "id,oauth_refresh_token", lambda query: query)
         return [parse_account(row) for row in rows]
 
-    def read_days(self, window: Window, site_ids: Sequence[SiteId] = ()) -> Iterator[StoredDay]:
-        """Stored rows of the window, of these sites or of all."""
+    @_of_other_rows
+    def add_gsc_account(self, token: str) -> SiteId:
+        """Add a row with this stored token and return its id. Tried once: twice might be two rows.
+
+        Raises:
+            RowsRefused: the user's table wants more than a token. DatabaseError: anything else.
+        """
+        query = self._client.table("gsc_accounts").insert({"oauth_refresh_token": token})
+        return parse_id(self._rows(query.execute, attempts=1)[0]["id"])
+
+    def replace_gsc_token(self, account_id: SiteId, old: str, new: str) -> bool:
+        """Store `new` in place of `old`; False if the row holds something else by now.
+
+        Through a function: a filter would put the old token into the URL, which the server logs.
+        """
+        values = {"account": str(account_id), "old_token": old, "new_token": new}
+        replaced: Any = self._send(self._client.rpc("replace_gsc_token", values).execute).data
+        if not isinstance(replaced, bool):
+            raise DatabaseRefused(f"{self._host}: the answer is not PostgREST's", mend=CHECK_URL)
+        return replaced
+
+    def read_days(
+        self, window: Window, site_ids: Sequence[SiteId] = (), *, times: bool = False
+    ) -> Iterator[StoredDay]:
+        """Stored rows of the window, of these sites or of all; `times`: with updated_at."""
+        columns = ("date", "site_id", *METRICS, *(("updated_at",) if times else ()))
         after: tuple[date, SiteId] | None = None
-        while page := self._read_days_page(window, site_ids, after):
+        while page := self._read_days_page(",".join(columns), window, site_ids, after):
             yield from page
             before, after = after, (page[-1].day, page[-1].site_id)
             if before == after:
@@ -108,6 +161,7 @@ class SupabaseDatabase:
         if answer.data:  # return=minimal: rows that are stored come with no words
             raise DatabaseRefused(f"{self._host}: the answer is not PostgREST's", mend=CHECK_URL)
 
+    @_of_other_rows
     def insert_run(self, record: RunRecord) -> SiteId:
         """Add a row to aggregator_runs and return its id. Tried once: twice might be two rows."""
         query = self._client.table("aggregator_runs").insert(_json_values(record))
@@ -118,6 +172,7 @@ class SupabaseDatabase:
         query = self._client.table("aggregator_runs").update(_json_values(record))
         self._send(query.eq("id", run_id).execute)
 
+    @_of_other_rows
     def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]:
         """Runs of a job that never ended: (id, started_at, counts)."""
         rows = self._read_by_id(
@@ -129,6 +184,66 @@ class SupabaseDatabase:
             (parse_id(row["id"]), datetime.fromisoformat(row["started_at"]), row["counts"] or {})
             for row in rows
         ]
+
+    @_of_other_rows
+    def read_runs(
+        self,
+        last: int,
+        *,
+        job: str | None = None,
+        statuses: Collection[str] = (),
+        failures: bool = True,
+    ) -> list[StoredRun]:
+        """The last runs, newest first: of this job and with one of these statuses, or of all."""
+        columns = ",".join((*RUN_COLUMNS, *(("failures",) if failures else ())))
+        runs: list[StoredRun] = []
+        while len(runs) < last:
+            query: Any = self._client.table("aggregator_runs").select(columns)
+            if job is not None:
+                query = query.eq("job", job)
+            if statuses:
+                query = query.in_("status", list(statuses))
+            query = query.order("started_at", desc=True).order("id", desc=True)
+            page = self._rows(query.range(len(runs), last - 1).execute)
+            if not page:
+                break
+            runs += map(parse_run, page)
+        return runs
+
+    def delete_runs_before(self, moment: datetime) -> None:
+        """Forget the runs that began before `moment`."""
+        query = self._client.table("aggregator_runs").delete(returning="minimal")  # type: ignore[arg-type]
+        self._send(query.lt("started_at", moment.isoformat()).execute)
+
+    def read_schema(self) -> Schema | None:
+        """What aggregator_schema() says of the tables; None where no migration has made it."""
+        try:
+            answer = self._send(self._client.rpc("aggregator_schema", {}).execute)
+        except MissingRelation:
+            return None
+        return parse_schema(answer.data)
+
+    def row_cap(self) -> int | None:
+        """At how many rows the server cuts an answer; None where no cut is seen.
+
+        It says so nowhere: more rows are asked for than came, though there are more.
+        """
+        query = self._client.table("daily_analytics").select("date", count=CountMethod.exact)
+        answer = self._send(query.limit(CAP_LOOKED_FOR).execute)
+        came, there_are = len(answer.data), answer.count or 0
+        return came if came < min(there_are, CAP_LOOKED_FOR) else None
+
+    def lacks_columns(self, table: str, columns: Sequence[str]) -> bool:
+        """Whether the table, or one of these columns of it, is not there.
+
+        Raises:
+            DatabaseError: it cannot be read for another reason.
+        """
+        try:
+            self._rows(self._client.table(table).select(",".join(columns)).limit(0).execute)
+        except MissingRelation:
+            return True
+        return False
 
     def _read_by_id(
         self, table: str, columns: str, narrow: Callable[[Any], Any]
@@ -150,12 +265,15 @@ class SupabaseDatabase:
                 raise self._stuck()
             rows += page
 
+    @_of_other_rows
     def _read_days_page(
-        self, window: Window, site_ids: Sequence[SiteId], after: tuple[date, SiteId] | None
+        self,
+        columns: str,
+        window: Window,
+        site_ids: Sequence[SiteId],
+        after: tuple[date, SiteId] | None,
     ) -> list[StoredDay]:
-        query: Any = self._client.table("daily_analytics").select(
-            f"date,site_id,{','.join(METRICS)}"
-        )
+        query: Any = self._client.table("daily_analytics").select(columns)
         query = query.gte("date", after[0] if after else window.first).lte("date", window.last)
         if site_ids:
             query = query.in_("site_id", site_ids)
@@ -169,6 +287,7 @@ class SupabaseDatabase:
                 parse_id(row["site_id"]),
                 date.fromisoformat(row["date"]),
                 {metric: row[metric] for metric in METRICS},
+                datetime.fromisoformat(row["updated_at"]) if row.get("updated_at") else None,
             )
             for row in self._rows(query.execute)
         ]
@@ -202,6 +321,11 @@ class SupabaseDatabase:
             except APIError as error:
                 raise _sorted(error, self._host) from None
             except httpx.HTTPError as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise DatabaseRefused(
+                        f"{self._host}: its TLS certificate cannot be verified",
+                        mend=CHECK_CERTIFICATE,
+                    ) from None
                 raise DatabaseUnavailable(
                     f"{self._host}: no connection ({type(error).__name__})"
                 ) from None
@@ -217,7 +341,7 @@ def _sorted(error: APIError, host: str) -> DatabaseError:
     """PostgREST's code is an SQLSTATE, PGRSTnnn, or the HTTP status of an answer without JSON."""
     code, message = str(error.code or ""), f"{error.message or ''} {error.details or ''}".strip()
     said = f"{host}: {excerpt(message)}"
-    if code in ("PGRST204", "PGRST205", "42P01", "42703"):
+    if code in ("PGRST202", "PGRST204", "PGRST205", "42P01", "42703"):
         return MissingRelation(f"{said} ({code})")
     if code in ("PGRST301", "PGRST302", "PGRST303", "401", "403") or "api key" in said.lower():
         return DatabaseRefused(f"{said} ({code or 'key refused'})", mend=CHECK_KEY)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
+
+from models import SiteId
+from storage.rows import parse_id
+
+COLUMNS = ("id", "job", "started_at", "finished_at", "status", "window_from", "window_to", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +31,46 @@ class RunRecord:
 
     def values(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One row as it is read. `failures` is None where it was not asked for: it may be long."""
+
+    id: SiteId
+    job: str
+    started_at: datetime
+    finished_at: datetime | None
+    status: str
+    window_from: date | None
+    window_to: date | None
+    counts: dict[str, Any] = field(default_factory=dict)
+    failures: list[dict[str, Any]] | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it was asked for some sites only (--site): it says nothing of the others."""
+        return bool(self.counts.get("only_sites"))
+
+
+def parse_run(row: Mapping[str, Any]) -> StoredRun:
+    """A run from its row, from either database: REST hands times and days over as text."""
+    return StoredRun(
+        id=parse_id(row["id"]),
+        job=row["job"],
+        started_at=_time(row["started_at"]),
+        finished_at=_time(row["finished_at"]) if row["finished_at"] else None,
+        status=row["status"],
+        window_from=_day(row["window_from"]),
+        window_to=_day(row["window_to"]),
+        counts=row["counts"] or {},
+        failures=(row["failures"] or []) if "failures" in row else None,
+    )
+
+
+def _time(value: str | datetime) -> datetime:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _day(value: str | date | None) -> date | None:
+    return date.fromisoformat(value) if isinstance(value, str) else value

@@ -54,6 +54,7 @@ class Night:
     sandbox: Sandbox
     database_url: str
     environment: dict[str, str] = field(default_factory=dict)
+    stdin: int = subprocess.DEVNULL
 
     @property
     def world(self) -> World:
@@ -71,7 +72,7 @@ class Night:
         """The command while it runs; whatever happens, it is gone afterwards."""
         with subprocess.Popen(
             [sys.executable, self.program / "aggregator.py", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=self.stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

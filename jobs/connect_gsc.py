@@ -1,0 +1,165 @@
+"""`aggregator.py connect-gsc`: Google's consent for one account, stored, and what it covers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from typing import TextIO
+from urllib.parse import urlsplit
+
+from config import LOOPBACK, InvalidSettings, Settings
+from db import Database, open_database
+from exit_status import COMPLETE, COULD_NOT_RUN, INCOMPLETE
+from fetchers.errors import FetchError, SettingsError
+from fetchers.google_consent import (
+    AGAIN,
+    Client,
+    NotTheAnswer,
+    begin_consent,
+    exchange_code,
+    read_answer,
+    read_pasted,
+)
+from fetchers.gsc import list_properties
+from fetchers.http import Http
+from fetchers.loopback import Loopback
+from jobs.gsc_coverage import find_coverage, report_coverage
+from jobs.sources import open_google_account, open_http
+from jobs.standard_input import read_line
+from jobs.stored_tokens import find_account, store_token
+from logs import report, report_error
+from models import SiteId
+from stopping import Stop
+
+WAIT_SECONDS = 300.0
+PASTES = 3
+NOWHERE = "http://localhost:53682/"
+"""Where another machine's browser is sent: nothing answers there, and its address bar keeps the
+answer."""
+
+
+def connect_gsc(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Ask for consent, store its refresh token and list the sites it covers.
+
+    Returns:
+        0; 1: no token was given, or it is stored and the sites could not be listed; 2: our OAuth
+        client or an address is wrong.
+
+    Raises:
+        CannotRun, InvalidSettings: before consent is asked for. DatabaseError.
+    """
+    check_token_address(settings)
+    with open_database(settings) as database:
+        check_account(database, arguments.account)
+    http = open_http(settings, Stop())
+    try:
+        token = ask_consent(arguments, settings, http)
+    except FetchError as error:
+        report_error("Not connected, nothing was stored:", [error.message], error.mend)
+        return COULD_NOT_RUN if isinstance(error, SettingsError) else INCOMPLETE
+    # Opened again: a consent may take minutes, and connections that rest are cut.
+    with open_database(settings) as database:
+        account_id = store_token(database, token, settings.encryption_keys, arguments.account)
+        report(f"Connected. The refresh token is stored: account {account_id}", account=account_id)
+        return _list_sites(database, account_id, token, settings, http)
+
+
+def check_token_address(settings: Settings) -> None:
+    """A code and the client's secret go there: over TLS, or not off this machine.
+
+    Raises:
+        InvalidSettings.
+    """
+    parts = urlsplit(settings.google_token_uri)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise InvalidSettings(
+            ["GOOGLE_TOKEN_URI begins with http:// and is not on this machine: use https://"]
+        )
+
+
+def check_account(database: Database, account_id: str | None) -> None:
+    """That there will be somewhere to store the token: before anybody is asked for consent.
+
+    Raises:
+        CannotRun: no such account. DatabaseError: the table cannot be read.
+    """
+    if account_id is None:
+        database.read_gsc_accounts()
+    else:
+        find_account(database, account_id)
+
+
+def ask_consent(arguments: argparse.Namespace, settings: Settings, http: Http) -> str:
+    """The refresh token of whoever gives consent now.
+
+    Raises:
+        FetchError: there is none.
+    """
+    client = Client(
+        settings.google_client_id or "",
+        settings.google_client_secret or "",
+        settings.google_token_uri,
+    )
+    if arguments.no_browser:
+        consent = begin_consent(client, NOWHERE)
+        code = paste_answer(consent.url, lambda text: read_pasted(text, consent), sys.stdin)
+        return exchange_code(code, consent, client, http)
+    with Loopback() as loopback:
+        consent = begin_consent(client, loopback.redirect_uri)
+        code = loopback.wait(
+            lambda target: read_answer(target, consent),
+            WAIT_SECONDS,
+            lambda: open_browser(consent.url),
+        )
+    return exchange_code(code, consent, client, http)
+
+
+def open_browser(url: str) -> None:
+    """Open the address, and print it too: the browser may be signed in with another account."""
+    report("Sign in with the Google account that sees the properties, and allow it to read them.")
+    report("If no browser opens, open this address on this machine (from another: --no-browser):")
+    report(url, url=url)
+    # Some browsers are waited for until they end.
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
+def paste_answer(url: str, read: Callable[[str], str], source: TextIO | None) -> str:
+    """Have the address opened elsewhere, and read from `source` what the browser ends up at.
+
+    Raises:
+        FetchError: as `read`; what cannot be used may be pasted again.
+    """
+    report("Open this address in a browser, on any machine, signed in with the Google account")
+    report("that sees the properties:")
+    report(url, url=url)
+    report(f"After consent the browser shows a page that cannot be reached ({NOWHERE}…): that")
+    report("is right. Copy the whole address from its address bar and paste it here:")
+    problem = NotTheAnswer("nothing was pasted", mend=AGAIN)
+    for _ in range(PASTES):
+        text = read_line(source)
+        if not text:
+            break
+        try:
+            return read(text)
+        except NotTheAnswer as error:
+            problem = error
+            report(f"{error.message[0].upper()}{error.message[1:]}: {error.mend}. Paste it here:")
+    raise problem
+
+
+def _list_sites(
+    database: Database, account_id: SiteId, token: str, settings: Settings, http: Http
+) -> int:
+    """What the new token is worth; it is stored whatever comes of this."""
+    try:
+        client = open_google_account(token, settings, http)
+        listed = list_properties(client)
+    except FetchError as error:
+        title = "Connected, but which sites it covers could not be listed:"
+        report_error(title, [error.message], error.mend)
+        return INCOMPLETE
+    report_coverage(account_id, listed, find_coverage(database.read_sites(), account_id, listed))
+    return COMPLETE
