@@ -96,8 +96,18 @@ class Http:
             stop=self.stop,
         )
 
-    def post(self, url: str, *, params: Mapping[str, str], data: Mapping[str, str]) -> Answer:
-        """POST a form, once, following no redirect. Secrets belong in `data`, never in `params`.
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send one request, once, following no redirect; `data` is a form, or the body itself.
+
+        Secrets belong in `data`, never in `params`.
 
         Raises:
             Temporary: no connection, or it broke. Overloaded: no whole answer within the time-out.
@@ -109,10 +119,12 @@ class Http:
             if budget <= 0:
                 raise interrupted(self.stop)
             began = time.monotonic()
+            asked = requests.Request(method, url, headers, params=params, data=data)
             try:
-                answer = self._read(url, params, data, budget)
+                answer = self._read(asked, budget)
                 seconds = time.monotonic() - began
-                log.debug("POST %s %s: %d, %.2f s", url, dict(params), answer.status, seconds)
+                shown = f"{method} {url} {dict(params or {})}"
+                log.debug("%s: %d, %.2f s", shown, answer.status, seconds)
                 return answer
             except requests.exceptions.SSLError:
                 raise SettingsError(
@@ -128,12 +140,17 @@ class Http:
                     raise BrokenOff(f"{host}: {network_reason(error)}") from None
                 raise Temporary(f"{host}: {network_reason(error)}", mend=UNREACHABLE) from None
 
-    def _read(
-        self, url: str, params: Mapping[str, str], data: Mapping[str, str], budget: float
-    ) -> Answer:
+    def _read(self, request: requests.Request, budget: float) -> Answer:
         ends_at = time.monotonic() + budget
-        with self._session().post(
-            url, params=params, data=data, timeout=budget, allow_redirects=False, stream=True
+        with self._session().request(
+            request.method,
+            request.url,
+            params=request.params,
+            data=request.data,
+            headers=request.headers,
+            timeout=budget,
+            allow_redirects=False,
+            stream=True,
         ) as response:
             body = bytearray()
             # requests' time-out is per read, and its iter_content waits for whole chunks: a server
@@ -143,7 +160,8 @@ class Http:
                 if time.monotonic() > ends_at:
                     raise TimeoutError
                 if len(body) > LARGEST_ANSWER_BYTES:
-                    raise UnexpectedAnswer(f"{urlsplit(url).netloc}: an answer without end")
+                    host = urlsplit(request.url).netloc
+                    raise UnexpectedAnswer(f"{host}: an answer without end")
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, bytes(body))
 

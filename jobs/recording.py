@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from config import Settings
 from db import Database
+from jobs.alerts import Alerts
+from jobs.run_failures import WrongRequest, failure_of
 from logs import printable
 from models import Failure, SiteId, Window
 from storage.errors import DatabaseError, DatabaseUnavailable, MissingRelation
@@ -22,6 +24,9 @@ from summary import merge_failures
 
 MARGIN = timedelta(hours=1)
 """A run on another machine counts as dead this long after its deadline."""
+
+KEPT = timedelta(days=400)
+"""How long a run stays in the history."""
 
 DIED = Failure(
     kind="interrupted",
@@ -33,66 +38,71 @@ DIED = Failure(
 log = logging.getLogger("aggregator.runs")
 
 
-class CannotRun(Exception):
-    """The run cannot begin: what is in the way, and what mends it."""
-
-    def __init__(self, message: str, mend: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.mend = mend
-
-
 @dataclass(slots=True)
 class Run:
-    """What a job reports of itself while it runs. No failures at the end: it is complete."""
+    """What a job reports of itself while it runs. No failures at the end: it is complete.
+
+    sources: what it asks. names: domains by site, for messages. summary: the final report's lines.
+    """
 
     failures: list[Failure] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    names: Mapping[SiteId, str] = field(default_factory=dict)
+    summary: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def recorded_run(
     database: Database,
-    job: str,
     window: Window | None,
-    started_at: datetime,
     settings: Settings,
+    alerts: Alerts,
     *,
     keep: bool = True,
 ) -> Iterator[Run]:
-    """Record a run: a row at the start, its outcome at the end, whatever ends it.
+    """Record a run of the job that `alerts` tells of: a row at the start, its outcome at the end,
+    whatever ends it.
 
-    Runs of the job that died are closed first. The history never fails a run: where it cannot be
-    kept, one warning says so.
+    Runs of the job that died are closed first, and runs older than 400 days are forgotten. The
+    history never fails a run: where it cannot be kept, one warning says so.
 
     keep: False leaves no trace (a dry run).
     """
     run = Run()
-    history = _History(database, job, kept=keep)
-    history.close_dead_runs(started_at, settings.run_deadline_seconds)
-    history.start(window, started_at)
+    history = _History(database, alerts.job, alerts.started_at, kept=keep)
+    history.close_dead_runs(settings.run_deadline_seconds)
+    history.start(window)
     try:
         yield run
     except BaseException as error:
-        history.finish("failed", run, [*run.failures, _failure_of(error)])
+        run.failures.append(failure_of(error))
+        history.finish("failed", run)
+        if not isinstance(error, WrongRequest):
+            alerts.ended("failed", run, database, history.keep_alerts)
         raise
-    history.finish("incomplete" if run.failures else "complete", run, run.failures)
+    status = "incomplete" if run.failures else "complete"
+    history.finish(status, run)
+    alerts.ended(status, run, database, history.keep_alerts)
+    history.forget_old_runs()
 
 
 class _History:
     """Writes to aggregator_runs as long as that works."""
 
-    def __init__(self, database: Database, job: str, *, kept: bool) -> None:
+    def __init__(self, database: Database, job: str, started_at: datetime, *, kept: bool) -> None:
         self._database = database
         self._job = job
+        self._started_at = started_at
         self._run_id: SiteId | None = None
+        self._ended: RunRecord | None = None
         self._kept = kept
 
-    def start(self, window: Window | None, started_at: datetime) -> None:
+    def start(self, window: Window | None) -> None:
         record = RunRecord(
             status="running",
             job=self._job,
-            started_at=started_at,
+            started_at=self._started_at,
             window_from=window.first if window else None,
             window_to=window.last if window else None,
             counts={"process": _this_process()},
@@ -112,23 +122,47 @@ class _History:
         open_runs = self._database.read_open_runs(self._job)
         return next((run_id for run_id, _, counts in open_runs if counts == mine), None)
 
-    def finish(self, status: str, run: Run, failures: list[Failure]) -> None:
-        run_id = self._run_id
-        if run_id is None:
-            return
-        record = RunRecord(
-            status=status,
-            finished_at=datetime.now(UTC),
-            counts=dict(run.counts),
-            failures=[_as_json(failure) for failure in merge_failures(failures, exact=True)],
+    def finish(self, status: str, run: Run) -> None:
+        failures = [_as_json(failure) for failure in merge_failures(run.failures, exact=True)]
+        self._end_with(
+            RunRecord(
+                status=status,
+                finished_at=datetime.now(UTC),
+                counts=dict(run.counts),
+                failures=failures,
+            )
         )
-        self._try(lambda: self._database.update_run(run_id, record))
 
-    def close_dead_runs(self, now: datetime, deadline: float) -> None:
+    def keep_alerts(self, alerts: object) -> bool:
+        """Keep the open alerts for the next run; whether that worked."""
+        if self._run_id is None or self._ended is None:
+            return False
+        counts = {**(self._ended.counts or {}), "alerts": alerts}
+        self._end_with(replace(self._ended, counts=counts))
+        return self._kept
+
+    def forget_old_runs(self) -> None:
+        """Once a run is told: what cannot be deleted does no harm."""
+        if not self._kept:
+            return
+        try:
+            self._database.delete_runs_before(self._started_at - KEPT)
+        except DatabaseError as error:
+            days = KEPT.days
+            log.warning("runs older than %d days stay: %s -> %s", days, error.message, error.mend)
+
+    def _end_with(self, record: RunRecord) -> None:
+        run_id = self._run_id
+        if run_id is not None:
+            self._ended = record
+            self._try(lambda: self._database.update_run(run_id, record))
+
+    def close_dead_runs(self, deadline: float) -> None:
         """Open runs whose process is gone; of other machines, those long past their deadline."""
 
         def close() -> None:
             for run_id, started_at, counts in self._database.read_open_runs(self._job):
+                now = self._started_at
                 overdue = now - started_at > timedelta(seconds=deadline) + MARGIN
                 if not _has_died(counts, overdue=overdue):
                     log.warning("another run of this job is under way: %s", f"{started_at:%F %T}")
@@ -196,15 +230,3 @@ def _as_json(failure: Failure) -> dict[str, Any]:
         "sites": list(failure.sites),
         "days": [day.isoformat() for day in failure.days],
     }
-
-
-def _failure_of(error: BaseException) -> Failure:
-    """Why a run failed as a whole."""
-    if isinstance(error, DatabaseError):
-        return Failure(error.kind, "database", error.message, error.mend)
-    if isinstance(error, CannotRun):
-        return Failure("settings", "run", error.message, error.mend)
-    if isinstance(error, KeyboardInterrupt):
-        return Failure("interrupted", "run", "the run was interrupted", "run it again")
-    mend = "see the log of that run, and report it: this is a bug"
-    return Failure("unexpected", "run", f"the run ended with {type(error).__name__}", mend)

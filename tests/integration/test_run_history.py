@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from config import Settings
+from jobs.alerts import Alerts
 from jobs.recording import recorded_run
 from models import Failure, Window
 from storage.errors import DatabaseUnavailable
@@ -48,7 +49,7 @@ def insert_open_run(store: Store, started_at: datetime, counts: str, job: str = 
 
 
 def test_a_run_has_a_row_from_its_start_and_its_outcome_at_the_end(store: Store) -> None:
-    with recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS) as run:
+    with recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)) as run:
         [(status, started_at, finished, first, last, counts, _)] = history(store)
         assert (status, started_at, finished) == ("running", NOW, False)
         assert (first, last) == (WINDOW.first, WINDOW.last)
@@ -61,7 +62,7 @@ def test_a_run_has_a_row_from_its_start_and_its_outcome_at_the_end(store: Store)
 
 
 def test_failures_are_stored_with_whose_they_are_and_what_mends_them(store: Store) -> None:
-    with recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS) as run:
+    with recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)) as run:
         run.failures.append(FAILURE)
     [(status, *_, failures)] = history(store)
     assert status == "incomplete"
@@ -86,7 +87,7 @@ def test_a_run_that_ends_with_an_error_has_failed(
 ) -> None:
     with (
         pytest.raises(type(error)),
-        recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS),
+        recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)),
     ):
         raise error
     [(status, _, finished, _, _, _, failures)] = history(store)
@@ -98,7 +99,7 @@ def test_a_run_that_ends_with_an_error_has_failed(
 def test_a_database_error_is_the_runs_failure_with_its_own_mend(store: Store) -> None:
     with (
         pytest.raises(DatabaseUnavailable),
-        recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS),
+        recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)),
     ):
         raise DatabaseUnavailable("it is gone", mend="bring it back")
     [(status, *_, failures)] = history(store)
@@ -119,7 +120,9 @@ def test_a_run_whose_process_is_gone_is_closed_by_the_next(
     )
     with (
         caplog.at_level(logging.WARNING, "aggregator"),
-        recorded_run(store.database, "daily", WINDOW, NOW + timedelta(minutes=1), SETTINGS),
+        recorded_run(
+            store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW + timedelta(minutes=1))
+        ),
     ):
         pass
     assert [row[0] for row in history(store)] == ["failed", "failed", "complete"]
@@ -132,8 +135,8 @@ def test_a_run_that_is_alive_or_may_be_is_left_open(store: Store) -> None:
     insert_open_run(store, NOW, elsewhere)
     insert_open_run(store, NOW - timedelta(days=2), '{"process": null}', job="social")
     with (
-        recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS),
-        recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS),
+        recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)),
+        recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)),
     ):
         pass
     assert [row[0] for row in history(store)] == ["running", "running", "complete", "complete"]
@@ -144,14 +147,16 @@ def test_a_run_of_another_machine_is_closed_long_after_its_deadline(
     counts: str, store: Store
 ) -> None:
     insert_open_run(store, NOW - timedelta(hours=3), counts)
-    with recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS):
+    with recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)):
         pass
     assert [row[0] for row in history(store)] == ["failed", "complete"]
 
 
 def test_a_dry_run_leaves_no_trace_and_closes_nothing(store: Store) -> None:
     insert_open_run(store, NOW - timedelta(days=2), "{}")
-    with recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS, keep=False) as run:
+    with recorded_run(
+        store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW), keep=False
+    ) as run:
         run.failures.append(FAILURE)
     assert [row[0] for row in history(store)] == ["running"]
 
@@ -164,7 +169,7 @@ def test_without_the_table_one_warning_names_the_migration(
         store.postgrest.reload_schema()
     with (
         caplog.at_level(logging.WARNING, "aggregator"),
-        recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS) as run,
+        recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)) as run,
     ):
         run.failures.append(FAILURE)
     [warning] = caplog.messages
@@ -176,6 +181,17 @@ def test_more_open_runs_than_a_page_holds_are_all_closed(store: Store) -> None:
         "insert into public.aggregator_runs (job, started_at, status) "
         "select 'daily', '2026-01-01', 'running' from generate_series(1, 40)"
     )
-    with recorded_run(store.database, "daily", WINDOW, NOW, SETTINGS):
+    with recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)):
         pass
     assert store.count("aggregator_runs where status = 'running'") == 0
+
+
+@pytest.mark.parametrize(("days", "kept"), [(399, True), (401, False)])
+def test_a_run_is_kept_for_400_days(days: int, kept: bool, store: Store) -> None:
+    store.execute(
+        "insert into public.aggregator_runs (job, started_at, status) values (%s, %s, 'complete')",
+        "daily", NOW - timedelta(days=days),
+    )  # fmt: skip
+    with recorded_run(store.database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)):
+        pass
+    assert store.count("aggregator_runs") == 1 + kept

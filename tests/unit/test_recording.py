@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from config import Settings
-from jobs.recording import CannotRun, recorded_run
+from jobs.alerts import Alerts
+from jobs.recording import recorded_run
+from jobs.run_failures import CannotRun
 from logs import redact
 from models import Failure, Window
 from storage.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable, MissingRelation
@@ -37,7 +39,7 @@ def record(
     failures: Sequence[Failure] = (),
     ends_with: BaseException | None = None,
 ) -> None:
-    with recorded_run(database, "daily", WINDOW, NOW, SETTINGS, keep=keep) as run:
+    with recorded_run(database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW), keep=keep) as run:
         run.counts["stored"] = 5
         run.failures += failures
         if ends_with is not None:
@@ -46,7 +48,7 @@ def record(
 
 def test_a_run_is_running_while_it_runs_and_complete_after_it() -> None:
     database = FakeDatabase()
-    with recorded_run(database, "daily", WINDOW, NOW, SETTINGS) as run:
+    with recorded_run(database, WINDOW, SETTINGS, Alerts(SETTINGS, "daily", NOW)) as run:
         assert database.runs["run 1"] == {
             "status": "running",
             "job": "daily",
@@ -158,7 +160,10 @@ def test_only_a_run_that_died_is_closed(
 def test_open_runs_of_the_same_job_are_looked_for_before_the_own_one_is_written() -> None:
     database = FakeDatabase()
     record(database)
-    assert database.reads == [("open_runs", "daily"), ("insert_run", None), ("update_run", None)]
+    assert [what for what, _ in database.reads] == [
+        "open_runs", "insert_run", "update_run", "delete_runs",
+    ]  # fmt: skip
+    assert database.reads[0] == ("open_runs", "daily")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +188,7 @@ def test_a_history_that_breaks_in_the_end_fails_no_run(caplog: pytest.LogCapture
     database = FakeDatabase()
     with (
         caplog.at_level(logging.WARNING, "aggregator"),
-        recorded_run(database, "daily", None, NOW, SETTINGS),
+        recorded_run(database, None, SETTINGS, Alerts(SETTINGS, "daily", NOW)),
     ):
         database.broken = DatabaseUnavailable("gone")
     assert [r.getMessage() for r in caplog.records] == ["no run history: gone"]

@@ -1,0 +1,205 @@
+"""Tells of runs that nobody watches: pings a health check, and writes to a webhook when it must.
+
+No alert target fails a run: one that does not answer, or is gone, is a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config import HOME, Settings
+from db import Database
+from fetchers.alert_targets import Ping, ping, send_message
+from fetchers.errors import FetchError
+from jobs.alert_rules import (
+    LASTING_RUNS,
+    Alert,
+    Decision,
+    Outcome,
+    as_json,
+    decide,
+    from_json,
+    undelivered,
+)
+from jobs.run_failures import WrongRequest, failure_of
+from models import Failure
+from storage.errors import DatabaseError
+from storage.runs import StoredRun
+from summary import failure_lines
+
+if TYPE_CHECKING:
+    from jobs.recording import Run
+
+RUNS_READ = 50
+MEMORY = HOME / ".state" / "alerts.json"
+"""Where alerts are remembered while the database cannot be written: by job."""
+
+OF_ANY_RUN = ("database", "run")
+"""Sources that every run asks, whatever else it was asked for."""
+
+log = logging.getLogger("aggregator.alerts")
+
+
+class Alerts:
+    """What is told of one run of a job. `wanted` is False where somebody is watching."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        job: str,
+        now: datetime,
+        *,
+        wanted: bool = True,
+        memory: Path = MEMORY,
+    ) -> None:
+        self._healthcheck = settings.healthcheck_url if wanted else None
+        self._webhook = settings.alert_webhook_url if wanted else None
+        self.job = job
+        self.started_at = now
+        self._memory = memory
+        self.told = False
+
+    def started(self) -> None:
+        self._ping("start", f"{self.job} started on {socket.gethostname()}")
+
+    def ended(
+        self, status: str, run: Run, database: Database | None, remember: Callable[[object], bool]
+    ) -> None:
+        """Tell how the run ended. `remember` keeps the open alerts in the run's row, if it can."""
+        self.told = True
+        body = "\n".join(run.summary or failure_lines(run.failures, {}))
+        self._ping("success" if status == "complete" else "fail", body)
+        if self._webhook is None:
+            return
+        known, last_complete = self._recall(database)
+        sources = (*run.sources, *OF_ANY_RUN)
+        outcome = Outcome(status, run.failures, sources, self.started_at, last_complete)
+        decision = decide(known, outcome)
+        alerts = decision.alerts
+        if decision and not self._send(message(self.job, decision, run)):
+            alerts = undelivered(known, decision)
+        kept_in_row = remember(as_json(alerts))
+        self._write_memory([] if kept_in_row else alerts)
+
+    def _ping(self, what: Ping, body: str) -> None:
+        if self._healthcheck is not None:
+            url = self._healthcheck
+            self._try("the health check (HEALTHCHECK_URL)", lambda: ping(url, what, body))
+
+    def _send(self, text: str) -> bool:
+        assert self._webhook is not None
+        url = self._webhook
+        return self._try("the webhook (ALERT_WEBHOOK_URL)", lambda: send_message(url, text))
+
+    def _try(self, name: str, tell: Callable[[], None]) -> bool:
+        try:
+            tell()
+        except FetchError as error:
+            log.warning("%s was not told: %s -> %s", name, error.message, error.mend)
+            return False
+        return True
+
+    def _recall(self, database: Database | None) -> tuple[list[Alert], datetime | None]:
+        """The open alerts, and when a run was last complete (or the first began)."""
+        alerts, last_complete = {}, None
+        if database is not None:
+            try:
+                runs = database.read_runs(RUNS_READ, job=self.job, failures=False)
+                complete = database.read_runs(
+                    RUNS_READ, job=self.job, statuses=("complete",), failures=False
+                )
+            except DatabaseError as error:
+                log.warning("alerts go by this run alone: %s", error.message)
+            else:
+                alerts = {alert.key: alert for alert in newest_alerts(runs)}
+                last_complete = last_complete_at(complete, runs)
+        alerts |= {alert.key: alert for alert in self._read_memory()}
+        return list(alerts.values()), last_complete
+
+    def _read_memory(self) -> list[Alert]:
+        try:
+            return from_json(json.loads(self._memory.read_text())[self.job])
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def _write_memory(self, alerts: list[Alert]) -> None:
+        """Alerts of this job; without any, the file goes when no other job has one."""
+        try:
+            kept = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            kept = {}
+        if not alerts and self.job not in kept:
+            return
+        kept = {**kept, self.job: as_json(alerts)}
+        try:
+            self._memory.parent.mkdir(mode=0o700, exist_ok=True)
+            self._memory.write_text(json.dumps(kept))
+        except OSError as error:
+            log.warning("alerts may be told again: %s cannot be written (%s)", self._memory, error)
+
+
+@contextmanager
+def alerting(
+    settings: Settings, job: str, now: datetime, *, wanted: bool = True
+) -> Iterator[Alerts]:
+    """Tell that a run starts, and that it failed where it ends before it could tell so itself.
+
+    What a person asked for wrongly is answered on their terminal, and nobody else is told.
+    """
+    from jobs.recording import Run
+
+    alerts = Alerts(settings, job, now, wanted=wanted)
+    alerts.started()
+    try:
+        yield alerts
+    except BaseException as error:
+        if not alerts.told and not isinstance(error, WrongRequest | KeyboardInterrupt):
+            run = Run(failures=[failure_of(error)])
+            alerts.ended("failed", run, None, lambda _alerts: False)
+        raise
+
+
+def newest_alerts(runs: list[StoredRun]) -> list[Alert]:
+    """The alerts that the last run left which kept any: one that died has none."""
+    kept: object = next((run.counts["alerts"] for run in runs if "alerts" in run.counts), [])
+    return from_json(kept)
+
+
+def last_complete_at(complete: list[StoredRun], runs: list[StoredRun]) -> datetime | None:
+    """When all sites were last complete; if they never were, when the first of `runs` began."""
+    ends = [run.finished_at or run.started_at for run in complete if not run.narrowed]
+    return max(ends) if ends else min((run.started_at for run in runs), default=None)
+
+
+def message(job: str, decision: Decision, run: Run) -> str:
+    """One message of everything there is to tell, the worst first."""
+    lines = [f"analytics-aggregator, {job} on {socket.gethostname()}"]
+    if decision.failed:
+        lines += ["FAILED", *_told(decision.failed, run)]
+    if decision.lasting:
+        lines += [f"failing for {LASTING_RUNS} runs or more", *_told(decision.lasting, run)]
+    if decision.stale_since is not None:
+        since = f"{decision.stale_since:%Y-%m-%d %H:%M} UTC"
+        lines += [f"no complete run since {since}", "  -> aggregator.py runs --failed"]
+    if decision.recovered:
+        lines += ["recovered", *(f"  {_name(alert)}" for alert in decision.recovered)]
+    if run.summary:
+        lines += ["", run.summary[-1]]
+    return "\n".join(lines)
+
+
+def _told(failures: list[Failure], run: Run) -> list[str]:
+    return [line for line in failure_lines(failures, run.names) if line]
+
+
+def _name(alert: Alert) -> str:
+    whose = f"account {alert.account}" if alert.account else ""
+    parts = (alert.source or "complete runs", whose, alert.kind)
+    return ", ".join(part for part in parts if part)
