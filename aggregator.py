@@ -7,21 +7,23 @@ Functions import what they use: `--help` must answer at once, and the rest takes
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import cli
-from config import HOME, InvalidSettings, Settings, load_settings
+from config import HOME, InvalidSettings, Settings
+from exit_status import COMPLETE, COULD_NOT_RUN, INCOMPLETE, INTERRUPTED, SIGNAL_BASE
 
-COMPLETE, INCOMPLETE, COULD_NOT_RUN = 0, 1, 2
-SIGNAL_BASE, INTERRUPTED = 128, 130
-MIGRATIONS = HOME / "supabase" / "migrations"
+if TYPE_CHECKING:
+    from jobs.alerts import Alerts
 
 
-def nightly(arguments: argparse.Namespace, settings: Settings, now: datetime) -> int:
-    """Fetch the target days of all sites and store them.
+def nightly(
+    arguments: argparse.Namespace, settings: Settings, now: datetime, alerts: Alerts
+) -> int:
+    """Fetch the target days of all sites and store them; `alerts` tell how it went.
 
     Returns:
         The exit status of shared contract.md.
@@ -30,7 +32,6 @@ def nightly(arguments: argparse.Namespace, settings: Settings, now: datetime) ->
         CannotRun, DatabaseError: before anything was fetched.
     """
     from db import open_database
-    from fetchers.http import Http
     from jobs import daily_report
     from jobs.daily_gsc import fetch_search_console
     from jobs.daily_matomo import fetch_visits
@@ -39,23 +40,21 @@ def nightly(arguments: argparse.Namespace, settings: Settings, now: datetime) ->
     from jobs.progress import progress_bars
     from jobs.recording import recorded_run
     from jobs.side_by_side import side_by_side
+    from jobs.sources import open_http
     from stopping import Stop, stopped_by_signals
 
     window = choose_window(arguments, settings, now)
     stop = Stop(settings.run_deadline_seconds)
-    http = Http(
-        timeout_seconds=settings.http_timeout_seconds,
-        attempts=settings.http_attempts,
-        concurrency=settings.concurrency,
-        stop=stop,
-    )
+    http = open_http(settings, stop)
     with (
         stopped_by_signals(stop),
         open_database(settings) as database,
-        recorded_run(database, "daily", window, now, settings, keep=not arguments.dry_run) as run,
+        recorded_run(database, window, settings, alerts, keep=not arguments.dry_run) as run,
     ):
+        run.sources = cli.wanted_sources(arguments)
         plan = load_plan(database, arguments, window)
-        daily_report.log_plan(plan, window, wanted_sources(arguments), settings, now)
+        run.names = {site.id: site.domain for site in plan.sites.values()}
+        daily_report.log_plan(plan, window, cli.wanted_sources(arguments), settings, now)
         with progress_bars(wanted=arguments.log_format == "text" and not arguments.quiet) as bars:
             matomo, gsc = side_by_side(
                 lambda: fetch_visits(
@@ -72,7 +71,9 @@ def nightly(arguments: argparse.Namespace, settings: Settings, now: datetime) ->
         else:
             run.counts["stored"] = store(database, master, plan, run.failures)
         run.counts |= {"sites": len(plan.sites), "matomo": matomo.sites, "gsc": gsc.sites}
-    daily_report.report_run(run, window, plan)
+        run.counts |= {"only_sites": len(plan.only_sites)} if plan.only_sites else {}
+        run.summary = daily_report.summary_lines(run, window)
+    daily_report.report_run(run)
     if stop.signal is not None:
         return SIGNAL_BASE + stop.signal
     return INCOMPLETE if run.failures else COMPLETE
@@ -80,40 +81,17 @@ def nightly(arguments: argparse.Namespace, settings: Settings, now: datetime) ->
 
 def daily(arguments: argparse.Namespace) -> int:
     """The nightly run, with the settings of this machine and the time of now."""
-    from logs import log, redact
+    from commands import examined_settings
+    from jobs.alerts import alerting
 
-    needs = ("database", *wanted_sources(arguments))
-    settings = load_settings(os.environ, HOME / ".env", needs)
-    redact.add(settings.secrets())
-    for name in settings.unencrypted():
-        log.warning("%s begins with http://: secrets go over the network in clear text", name)
-    return nightly(arguments, settings, datetime.now(UTC))
-
-
-def wanted_sources(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The sources this run is to ask."""
-    return (arguments.source,) if arguments.source else cli.SOURCES
-
-
-def migrate(arguments: argparse.Namespace) -> int:
-    """Apply the pending migrations, or list all of them."""
-    from db import postgres_url
-    from logs import redact, report
-    from storage.migrations import apply_pending, read_status
-
-    settings = load_settings(os.environ, HOME / ".env", ("postgres",))
-    redact.add(settings.secrets())
-    with postgres_url(settings) as conninfo:
-        if arguments.status:
-            for migration, applied in read_status(conninfo, MIGRATIONS):
-                report(f"{'applied' if applied else 'pending'}  {migration.path.name}")
-            return COMPLETE
-        done = 0
-        for migration in apply_pending(conninfo, MIGRATIONS):
-            report(f"applied  {migration.path.name}")
-            done += 1
-        report(f"{done} applied, nothing pending" if done else "nothing pending")
-    return COMPLETE
+    now = datetime.now(UTC)
+    settings, problems = examined_settings("database", *cli.wanted_sources(arguments))
+    # Whoever asks for single sites, or for nothing to be written, sits at a terminal.
+    unattended = not (arguments.sites or arguments.dry_run)
+    with alerting(settings, "daily", now, wanted=unattended) as alerts:
+        if problems:
+            raise InvalidSettings(problems)
+        return nightly(arguments, settings, now, alerts)
 
 
 def demo(_arguments: argparse.Namespace) -> int:
@@ -126,14 +104,20 @@ def demo(_arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = cli.parse_arguments(sys.argv[1:] if argv is None else argv)
-    from jobs.recording import CannotRun
+    import commands
+    from jobs.run_failures import CannotRun
     from logs import set_up_logging
     from storage.errors import DatabaseError
 
-    set_up_logging(verbose=arguments.verbose, quiet=arguments.quiet, style=arguments.log_format)
-    commands = {"daily": daily, "migrate": migrate, "demo": demo}
+    set_up_logging(
+        verbose=arguments.verbose,
+        quiet=arguments.quiet,
+        style=arguments.log_format,
+        aside=getattr(arguments, "json", False),
+    )
+    functions = {**commands.COMMANDS, "daily": daily, "demo": demo}
     try:
-        return commands[arguments.command](arguments)
+        return functions[arguments.command](arguments)
     except InvalidSettings as error:
         return _could_not_run(error.problems, f"see {HOME / '.env.example'}")
     except CannotRun as error:
@@ -141,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DatabaseError as error:
         return _could_not_run([error.message], error.mend)
     except KeyboardInterrupt:
-        return _could_not_run(["interrupted; nothing was stored"], "run it again", INTERRUPTED)
+        return _could_not_run(["interrupted"], "run it again", INTERRUPTED)
 
 
 def _could_not_run(problems: Sequence[str], mend: str, status: int = COULD_NOT_RUN) -> int:

@@ -7,7 +7,16 @@ import re
 from collections.abc import Sequence
 from datetime import date
 
-COMMANDS = ("daily", "migrate", "demo")
+COMMANDS = (
+    "daily",
+    "migrate",
+    "doctor",
+    "runs",
+    "reconcile",
+    "connect-gsc",
+    "tokens",
+    "demo",
+)
 SOURCES = ("matomo", "gsc")
 EARLIEST = date(2000, 1, 1)
 
@@ -22,6 +31,27 @@ exit status:
 BEFORE_A_COMMAND = ("-v", "-q", "--verbose", "--quiet", "--log-format", "text", "json")
 WITHOUT_COMMAND = "Without a command: daily; its options: aggregator.py daily --help\n"
 
+DOCTOR = """\
+Check settings, database, every credential and every site's access; change nothing.
+One line for each problem: what is wrong and what mends it. -v also lists each site that is well.
+"""
+RECONCILE = """\
+Read the sources again and compare with what is stored. Without dates: the 28 days that end
+TARGET_DAYS_AGO days ago. Each number is equal, revised by the source since it was stored, missing,
+or different without a known reason.
+"""
+CONNECT_GSC = """\
+Ask Google for consent to read one account's Search Console, store its refresh token encrypted, and
+list the sites that it covers.
+"""
+RUNS = """\
+The run history, newest first: what each run was about, how it ended and why. Kept for 400 days.
+"""
+TOKENS = """\
+Stored tokens: --add reads one from standard input, --encrypt encrypts those stored plain, --rotate
+encrypts all under the newest key of ENCRYPTION_KEY.
+"""
+
 DAILY = """\
 Fetch Matomo visits and Search Console clicks and impressions, and store them in daily_analytics.
 Without dates: LOOKBACK_DAYS days, the last of them TARGET_DAYS_AGO days ago.
@@ -32,7 +62,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command and its options. Prints help or a usage error and exits, as argparse does."""
     parser = _parser()
     arguments = parser.parse_args(_with_command(list(argv)))
-    if arguments.command == "daily":
+    if arguments.command in ("daily", "reconcile"):
         _check_days(parser, arguments)
     return arguments
 
@@ -48,6 +78,17 @@ def parse_day(text: str) -> date:
     if day < EARLIEST:
         raise argparse.ArgumentTypeError(f"{text} lies before all web analytics")
     return day
+
+
+def wanted_sources(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The sources that the command is to ask."""
+    return (arguments.source,) if arguments.source else SOURCES
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _with_command(argv: list[str]) -> list[str]:
@@ -98,6 +139,45 @@ def _parser() -> argparse.ArgumentParser:
         "migrate", "apply supabase/migrations/ over DATABASE_URL", "aggregator.py migrate --status"
     )
     migrate.add_argument("--status", action="store_true", help="list the files, change nothing")
+    doctor = add(
+        "doctor",
+        "check settings, database, credentials and every site's access; read-only",
+        "aggregator.py doctor --site 3f2b8a52-0000-4000-8000-000000000017",
+        DOCTOR,
+    )
+    doctor.add_argument("--site", metavar="ID", help="explain this one site end to end")
+    doctor.add_argument("--json", action="store_true", help="everything as one JSON object")
+    runs = add("runs", "the run history", "aggregator.py runs --last 5 --failed", RUNS)
+    runs.add_argument(
+        "--last", type=_count, default=20, metavar="N", help="how many runs (default: 20)"
+    )
+    runs.add_argument(
+        "--failed", action="store_true", help="only runs that are not complete, with their failures"
+    )
+    runs.add_argument("--json", action="store_true", help="the rows as a JSON list, newest first")
+    _add_reconcile_options(
+        add(
+            "reconcile",
+            "read the sources again and compare with what is stored",
+            "aggregator.py reconcile --from 2026-10-01 --to 2026-10-31 --sample 20",
+            RECONCILE,
+        )
+    )
+    connect = add(
+        "connect-gsc",
+        "Google's consent for one Search Console account; stores its refresh token",
+        "aggregator.py connect-gsc --no-browser",
+        CONNECT_GSC,
+    )
+    connect.add_argument(
+        "--no-browser", action="store_true", help="print the address, ask for the answer: a server"
+    )
+    connect.add_argument(
+        "--account", metavar="ID", help="renew this row of gsc_accounts (default: a new one)"
+    )
+    _add_tokens_options(
+        add("tokens", "add or re-encrypt stored tokens", "aggregator.py tokens --rotate", TOKENS)
+    )
     add(
         "demo",
         "everything on an embedded Postgres and stand-ins of the remote APIs; no account needed",
@@ -106,10 +186,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_days(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="first", type=parse_day, metavar="D", help="first day")
+    parser.add_argument("--to", dest="last", type=parse_day, metavar="D", help="last day")
+
+
+def _add_reconcile_options(reconcile: argparse.ArgumentParser) -> None:
+    _add_days(reconcile)
+    reconcile.add_argument(
+        "--sample", type=_count, metavar="N", help="only N sites, chosen by chance"
+    )
+    reconcile.add_argument("--source", choices=SOURCES, help="only this source")
+    reconcile.add_argument(
+        "--repair", action="store_true", help="store the source's number where it differs"
+    )
+    reconcile.set_defaults(date=None)
+
+
+def _add_tokens_options(tokens: argparse.ArgumentParser) -> None:
+    actions = tokens.add_mutually_exclusive_group(required=True)
+    for action, what in (
+        ("add", "store one, read from standard input"),
+        ("rotate", "encrypt every token under the newest key"),
+        ("encrypt", "encrypt every token that is stored plain"),
+    ):
+        actions.add_argument(
+            f"--{action}", dest="action", action="store_const", const=action, help=what
+        )
+    tokens.add_argument(
+        "--account", metavar="ID", help="with --add: replace the token of this row of gsc_accounts"
+    )
+
+
 def _add_daily_options(daily: argparse.ArgumentParser) -> None:
     daily.add_argument("--date", type=parse_day, metavar="D", help="this day alone (YYYY-MM-DD)")
-    daily.add_argument("--from", dest="first", type=parse_day, metavar="D", help="first day")
-    daily.add_argument("--to", dest="last", type=parse_day, metavar="D", help="last day")
+    _add_days(daily)
     daily.add_argument(
         "--gaps", action="store_true", help="ask only for what is not known in these days"
     )
@@ -137,6 +248,6 @@ def _check_days(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     if arguments.date and (first or last):
         parser.error("--date and --from/--to exclude each other")
     if bool(first) != bool(last):
-        parser.error("--from and --to go together (for one day: --date)")
+        parser.error("--from and --to go together")
     if first and first > last:
         parser.error(f"--from {first} is after --to {last}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 SiteId = str | int
 """Opaque: whatever type the user's `sites.id` has (uuid as text, or integer)."""
@@ -72,11 +72,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """One row of `daily_analytics` as it rests in the database; None is "not known"."""
+    """One row of `daily_analytics` as it rests in the database; None is "not known".
+
+    updated_at: when a number of the row last changed; None where it was not asked for.
+    """
 
     site_id: SiteId
     day: date
     numbers: dict[str, int | None]
+    updated_at: datetime | None = None
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -55,6 +55,14 @@ def describe_days(days: Sequence[date]) -> str:
     return f"{len(days)} days from {days[0]} to {days[-1]}"
 
 
+def name_sites(sites: Sequence[SiteId], names: Mapping[SiteId, str]) -> str:
+    """`7 sites (a.example, b.example, … and 2 more)`; a site without a name by its id."""
+    domains = sorted(printable(str(names.get(site) or site)) for site in sites)
+    named = ", ".join(domains[:SITES_NAMED])
+    more = len(sites) - SITES_NAMED
+    return f"{count(len(sites), 'site')} ({f'{named} and {more} more' if more > 0 else named})"
+
+
 def count(number: int, noun: str) -> str:
     """`1 site`, `3 sites`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -65,11 +73,7 @@ def _whose(failure: Failure, names: Mapping[SiteId, str]) -> str:
     if failure.account is not None:
         parts.append(f"account {failure.account}")
     if failure.sites:
-        domains = sorted(printable(str(names.get(site) or site)) for site in failure.sites)
-        named = ", ".join(domains[:SITES_NAMED])
-        more = len(failure.sites) - SITES_NAMED
-        sites = f"{named} and {more} more" if more > 0 else named
-        parts.append(f"{count(len(failure.sites), 'site')} ({sites})")
+        parts.append(name_sites(failure.sites, names))
     if failure.days:
         parts.append(describe_days(failure.days))
     return ", ".join(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import logging
 import re
 import threading
@@ -42,9 +41,9 @@ log = logging.getLogger("aggregator.google")
 RATE_POLL_SECONDS = 0.05
 ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
 
-BROKEN_BODY = (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError, RecursionError)
-"""What Google's libraries raise over a body that they cannot read. Not ValueError as a whole: a
-certificate that cannot be verified is one too."""
+BROKEN_BODY = (ValueError, TypeError, AttributeError, RecursionError)
+"""What Google's libraries raise over a body that they cannot read. A certificate that cannot be
+verified is a ValueError too: OSError goes first."""
 
 # httplib2 would send a request twice within one of our tries, unseen by the rate limit.
 httplib2.RETRIES = 1
@@ -72,6 +71,8 @@ class SharedCredentials(Credentials):
             except google.auth.exceptions.RefreshError as error:
                 if isinstance(token_error(error), CredentialsError | SettingsError):
                     self._refused = error
+                raise
+            except OSError:
                 raise
             except (KeyError, OverflowError, *BROKEN_BODY):  # it expects JSON of a fixed shape
                 self.token = None
@@ -107,6 +108,8 @@ class GoogleClient:
         self._api_host = api_host
         self._local = threading.local()
         self._renewed = False
+        self.refused: FetchError | None = None
+        """Set by whoever learns that the account is refused: who still waits then asks no more."""
         # Without its own cleaning thread: one run's timestamps are a few kilobytes.
         bucket = InMemoryBucket([Rate(requests_per_minute, Duration.MINUTE)])
         self._limiter = Limiter(SingleBucketFactory(bucket, schedule_leak=False))
@@ -118,7 +121,8 @@ class GoogleClient:
             CredentialsError: the account's consent is gone. SettingsError: our OAuth client is
                 wrong, for every account. Temporary: the token endpoint did not answer.
         """
-        self._http.retrying(lambda: self._guarded(self._refresh))
+        token_host = urlsplit(self._credentials.token_uri).netloc
+        self._http.retrying(lambda: self._guarded(self._refresh, token_host))
 
     def execute(self, request: Any) -> dict[str, Any]:
         """Send one googleapiclient request, with tries, and return its JSON object.
@@ -152,6 +156,8 @@ class GoogleClient:
         try:
             with self._limit(connection.http):
                 answer = request.execute(http=connection, num_retries=0)
+        except OSError:
+            raise
         except BROKEN_BODY:
             answer = None
         if not isinstance(answer, dict):
@@ -175,8 +181,11 @@ class GoogleClient:
 
         return watchdog.limit(2 * self._http.timeout_seconds, cut)
 
-    def _guarded(self, send: Callable[[], T]) -> T:
-        """Send within the run's limit of requests in flight, and name what goes wrong."""
+    def _guarded(self, send: Callable[[], T], host: str | None = None) -> T:
+        """Send within the run's limit of requests in flight, and name what goes wrong.
+
+        host: who is asked, where it is not the API.
+        """
         with self._http.slot():
             try:
                 return send()
@@ -188,23 +197,27 @@ class GoogleClient:
                 raise Temporary(f"Google's token endpoint: {network_reason(error)}") from None
             except TimeoutError:
                 seconds = self._http.timeout_seconds
-                raise Overloaded(f"{self._api_host}: no answer within {seconds:.0f} s") from None
+                raise Overloaded(
+                    f"{host or self._api_host}: no answer within {seconds:.0f} s"
+                ) from None
             except (httplib2.HttpLib2Error, http.client.HTTPException, OSError) as error:
-                raise self._connection_error(error) from None
+                raise self._connection_error(error, host or self._api_host) from None
 
-    def _connection_error(self, error: Exception) -> FetchError:
+    def _connection_error(self, error: Exception, host: str) -> FetchError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return SettingsError(
-                f"{self._api_host}: its TLS certificate cannot be verified",
+                f"{host}: its TLS certificate cannot be verified",
                 mend="see what stands between this machine and Google, or correct the endpoint",
             )
-        return Temporary(f"{self._api_host}: {network_reason(error)}")
+        return Temporary(f"{host}: {network_reason(error)}")
 
     def _wait_for_rate(self) -> None:
         while not self._limiter.try_acquire("requests", blocking=False):
             if self._http.stop.is_set():
                 raise interrupted(self._http.stop)
             self._http.stop.sleep(RATE_POLL_SECONDS)
+        if self.refused is not None:
+            raise self.refused
 
     def _authorized_http(self) -> Any:
         """One connection per thread: httplib2 is not thread-safe. It never refreshes by itself."""

@@ -30,9 +30,8 @@ SCOPE_REASONS = {"insufficientPermissions", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}
 CLIENT_ERRORS = {"invalid_client", "deleted_client", "disabled_client"}
 
 NEW_CONSENT = (
-    "give consent again with this Google account and store the new refresh token in "
-    "gsc_accounts.oauth_refresh_token (README, Google); if it dies every 7 days, the OAuth "
-    "consent screen is still in status Testing"
+    "give consent again with this Google account: `aggregator.py connect-gsc --account ID`; if it "
+    "dies every 7 days, the OAuth consent screen is still in status Testing (README, Google)"
 )
 
 
@@ -61,9 +60,7 @@ def api_error(error: HttpError, host: str) -> FetchError:
             said, mend="enable the Search Console API in the Google Cloud project of the client"
         )
     if reasons & SCOPE_REASONS:
-        return CredentialsError(
-            said, mend="give consent again with the scope webmasters.readonly (README, Google)"
-        )
+        return CredentialsError(said, mend=f"tick the box of the one scope: {NEW_CONSENT}")
     return _by_status(status, said, retry_after)
 
 

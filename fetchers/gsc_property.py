@@ -97,6 +97,15 @@ def choose_property(domain: str, override: str | None, properties: Properties) -
     return _usable(properties.of_host(host), host, properties)
 
 
+def explain_choice(url: str, override: str | None) -> str:
+    """Why `choose_property` chose this one, in a few words."""
+    if override:
+        return "named in sites.gsc_property"
+    if url.startswith(DOMAIN_PREFIX):
+        return "the domain property of the host comes first"
+    return "the account lists none that comes before it"
+
+
 def _overridden(override: str, properties: Properties) -> str:
     found = properties.exactly(override)
     if not found:

@@ -26,7 +26,13 @@ from fetchers.errors import (
     outcome_of,
 )
 from fetchers.http import Http, is_retryable
-from fetchers.matomo_answers import GRANT_VIEW, parse_answer, parse_viewable_sites, parse_visits
+from fetchers.matomo_answers import (
+    GRANT_VIEW,
+    parse_answer,
+    parse_version,
+    parse_viewable_sites,
+    parse_visits,
+)
 from fetchers.results import Fetched
 from models import days_between
 from stopping import Stopped
@@ -140,6 +146,16 @@ def fetch_viewable_sites(server: MatomoServer, http: Http) -> frozenset[int]:
     return parse_viewable_sites(payload, server.host)
 
 
+def fetch_version(server: MatomoServer, http: Http) -> str:
+    """Matomo's version. It tells it only to tokens that may view at least one site (facts part B).
+
+    Raises:
+        FetchError: of the kind that names who can mend it.
+    """
+    payload = http.retrying(lambda: _call(server, http, {"method": "API.getMatomoVersion"}))
+    return parse_version(payload, server.host)
+
+
 def fetch_visits(batch: Batch, server: MatomoServer, http: Http) -> Fetched[int, int]:
     """Fetch one batch; a batch that can be split is not tried again when it proves too large."""
     splittable = bool(batch.halves())
@@ -172,7 +188,9 @@ class _Batches:
         self._server = server
         self._http = http
         self._advance = advance
-        self._workers: Workers[Answered] = Workers(REQUESTS_IN_FLIGHT, http.stop)
+        # No more than may ask at once: who waits for a slot hears of no refused token.
+        threads = min(REQUESTS_IN_FLIGHT, http.concurrency)
+        self._workers: Workers[Answered] = Workers(threads, http.stop)
         self._open: set[Batch] = set()
         self._answers = 0
         self._failures = 0
@@ -272,7 +290,8 @@ def _call(server: MatomoServer, http: Http, parameters: Mapping[str, str]) -> An
 
     Only then are errors JSON too, and tokens marked "secure only" work (facts part C).
     """
-    answer = http.post(
+    answer = http.request(
+        "POST",
         f"{server.url}/index.php",
         params={"module": "API", "format": "JSON", **parameters},
         data={"token_auth": server.token},

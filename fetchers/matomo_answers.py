@@ -44,6 +44,18 @@ def parse_viewable_sites(payload: Any, host: str) -> frozenset[int]:
     return frozenset(payload)
 
 
+def parse_version(payload: Any, host: str) -> str:
+    """The version of API.getMatomoVersion, {"value": "5.0.2"}.
+
+    Raises:
+        UnexpectedAnswer: there is none in it.
+    """
+    version = payload.get("value") if isinstance(payload, dict) else None
+    if not isinstance(version, str) or not version:
+        raise UnexpectedAnswer(f"{host}: no version in the answer")
+    return excerpt(version, 40)
+
+
 def parse_visits(
     payload: Any, sites: Sequence[int], days: Sequence[date], host: str
 ) -> Fetched[int, int]:

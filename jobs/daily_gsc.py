@@ -21,7 +21,6 @@ from fetchers.errors import (
     interrupted,
     outcome_of,
 )
-from fetchers.google_client import get_google_client
 from fetchers.gsc import (
     Clicks,
     PropertyAnswer,
@@ -37,6 +36,7 @@ from fetchers.http import Http
 from jobs.daily_plan import Plan
 from jobs.gsc_accounts import Account, decrypt_token, group_by_account
 from jobs.progress import Advance, Bars
+from jobs.sources import open_google_account
 from models import Failure, Site, SiteId
 from workers import Workers
 
@@ -125,15 +125,7 @@ class _SearchConsole:
             return _Opened(account, self._ended_by)
 
         def open_account() -> list[Property]:
-            client = get_google_client(
-                account.refresh_token,
-                client_id=self._settings.google_client_id or "",
-                client_secret=self._settings.google_client_secret or "",
-                token_uri=self._settings.google_token_uri,
-                api_endpoint=self._settings.google_api_endpoint,
-                requests_per_minute=self._settings.gsc_requests_per_minute,
-                http=self._http,
-            )
+            client = open_google_account(account.refresh_token, self._settings, self._http)
             account.client = client
             return list_properties(client)
 
@@ -173,7 +165,7 @@ class _SearchConsole:
         )
         # At once, for the other workers: what was refused for good is not asked again.
         if isinstance(outcome, FetchError) and _ends_account(outcome):
-            account.ended_by = outcome
+            account.ended_by = client.refused = outcome
         return _Asked(account, sites, outcome)
 
     def _take(self, asked: _Asked) -> None:

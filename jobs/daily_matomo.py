@@ -11,9 +11,10 @@ from config import Settings
 from db import Database
 from fetchers.errors import NotReady
 from fetchers.http import Http
-from fetchers.matomo import MatomoServer, get_matomo_data
+from fetchers.matomo import get_matomo_data
 from jobs.daily_plan import Plan
 from jobs.progress import Bars
+from jobs.sources import matomo_server
 from jobs.zero_guard import Visits, all_zero_days, find_unarchived_days, known_visits
 from models import Failure, SiteId, Window
 from storage.errors import DatabaseError
@@ -52,11 +53,7 @@ def fetch_visits(
         if matomo_id is not None and days:
             sites_of[matomo_id].append(site_id)
             wanted[matomo_id].update(days)
-    server = MatomoServer(
-        settings.matomo_api_url or "",
-        settings.matomo_api_token or "",
-        settings.matomo_sites_per_request,
-    )
+    server = matomo_server(settings)
     advance = bars.bar("Matomo site days", sum(map(len, wanted.values())))
     fetched = get_matomo_data(wanted, server=server, http=http, advance=advance)
     visits: Visits = {

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from config import Settings
 from db import Database
-from jobs.recording import CannotRun
+from jobs.run_failures import CannotRun, WrongRequest
 from models import (
     GSC_METRICS,
     MATOMO_METRICS,
@@ -59,7 +59,7 @@ def choose_window(arguments: argparse.Namespace, settings: Settings, now: dateti
     """The days asked for, else LOOKBACK_DAYS days ending TARGET_DAYS_AGO days ago in TIMEZONE.
 
     Raises:
-        CannotRun: a day that has not begun.
+        WrongRequest: a day that has not begun.
     """
     today = now.astimezone(settings.timezone).date()
     if arguments.date:
@@ -70,7 +70,7 @@ def choose_window(arguments: argparse.Namespace, settings: Settings, now: dateti
         target = today - timedelta(days=settings.target_days_ago)
         window = Window(target - timedelta(days=settings.lookback_days - 1), target)
     if window.last > today:
-        raise CannotRun(
+        raise WrongRequest(
             f"{window.last} is in the future (today is {today} in {settings.timezone})",
             "ask for days that have begun",
         )
@@ -81,7 +81,7 @@ def choose_sites(sites: Iterable[Site], wanted: Collection[str]) -> list[Site]:
     """The sites to work on: all, or those of `--site`.
 
     Raises:
-        CannotRun: there are none, or an asked one is not among them.
+        CannotRun: there are none. WrongRequest: an asked one is not among them.
     """
     by_id = {str(site.id): site for site in sites}
     if not by_id:
@@ -93,7 +93,7 @@ def choose_sites(sites: Iterable[Site], wanted: Collection[str]) -> list[Site]:
         )
     unknown = [site_id for site_id in wanted if site_id not in by_id]
     if unknown:
-        raise CannotRun(
+        raise WrongRequest(
             f"no deployed site has the id {', '.join(unknown)}", "take the ids from table sites"
         )
     return [by_id[site_id] for site_id in dict.fromkeys(wanted)] if wanted else list(by_id.values())

@@ -70,25 +70,27 @@ def show_changes(changes: Iterable[Change], plan: Plan) -> None:
     report(f"dry run: {count(total, 'number')} would change, nothing was written")
 
 
-def report_run(run: Run, window: Window, plan: Plan) -> None:
+def summary_lines(run: Run, window: Window) -> list[str]:
     """The final report. Its last line is fixed by contract."""
-    failures = merge_failures(run.failures)
+    counts, failures = run.counts, merge_failures(run.failures)
+    lines = [f"COMPLETE: {describe_days(list(window))}"]
     if failures:
         lacking = len({site for failure in failures for site in failure.sites})
-        report(
-            f"INCOMPLETE: {lacking} of {count(run.counts['sites'], 'site')} without some numbers, "
+        head = (
+            f"INCOMPLETE: {lacking} of {count(counts['sites'], 'site')} without some numbers, "
             f"{count(len(failures), 'reason')}"
         )
-        names = {site.id: site.domain for site in plan.sites.values()}
-        for line in failure_lines(failures, names):
-            report(line)
-        report("")
-    else:
-        report(f"COMPLETE: {describe_days(list(window))}")
-    counts = run.counts
-    report(
+        lines = [head, *failure_lines(failures, run.names), ""]
+    return [
+        *lines,
         f"Processed {counts['sites']} sites. Fetched Matomo data for {counts['matomo']}. "
         f"Fetched GSC data for {counts['gsc']}. Stored {counts.get('stored', 0)} records.",
-        counts=counts,
-        failures=len(failures),
-    )
+    ]
+
+
+def report_run(run: Run) -> None:
+    """Print the summary, its last line with the counts as fields."""
+    for line in run.summary[:-1]:
+        report(line)
+    failures = len(merge_failures(run.failures))
+    report(run.summary[-1], counts=run.counts, failures=failures)

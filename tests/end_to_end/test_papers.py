@@ -16,6 +16,7 @@ from config import RESERVED, Settings, load_settings
 HOME = Path(__file__).parents[2]
 PAPERS = [
     HOME / "README.md",
+    HOME / "SECURITY.md",
     HOME / "crontab.example",
     *sorted((HOME / "docs").glob("*.md")),
     *sorted((HOME / "examples").rglob("*.service")),
@@ -103,7 +104,7 @@ def command_lines(paper: Path) -> list[str]:
     """
     text = re.sub(r"<[^>\n]*\bday>|\bD\b", "2026-11-19", paper.read_text())
     found = re.findall(r"aggregator\.py((?: [^`\n]*)?)(?=`|\n|$)", text)
-    return [re.split(r" 2>| \||,| and ", words)[0].strip(" …") for words in found]
+    return [re.split(r" 2>| <| \||,| and ", words)[0].strip(" …") for words in found]
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)

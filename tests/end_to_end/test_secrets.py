@@ -15,12 +15,13 @@ from sandbox.messages import Source
 from sandbox.world import CLIENT_SECRET, MATOMO_TOKEN, REFRESH_TOKEN_PREFIX
 from tests.end_to_end.conftest import StartNight
 from tests.end_to_end.night import Finished, Night, asking_for, copy_program, final_days
-from tests.end_to_end.test_faults import QUICK, fault, kinds
+from tests.end_to_end.test_each_fault import QUICK, fault, kinds
 from tests.integration.tables import execute, rows
 from tests.services.gateway import Answer
 from tests.services.gateway import Fault as GatewayFault
 from tests.services.postgres import PostgresServer
 from tests.services.postgrest import PostgrestServer
+from tests.services.receiver import Receiver
 
 ACCESS_TOKENS = "sandbox-access-token-"
 KEY = "c2VudGluZWwtZmVybmV0LWtleS1zZW50aW5lbC1rZXk="
@@ -122,6 +123,32 @@ def test_no_fault_of_a_whole_source_shows_a_secret(night: Night) -> None:
         dones.append(night.run(*asking_for(final_days(night.world)), "-v"))
     assert [done.status for done in dones] == [1] * len(groups), dones
     check_nothing_leaks(night, dones)
+
+
+@pytest.mark.parametrize("style", STYLES, ids=" ".join)
+def test_no_other_command_and_no_alert_shows_a_secret(style: list[str], night: Night) -> None:
+    """A night on which much is wrong, looked at with everything there is, and told to others."""
+    encrypt_tokens(night, [1])
+    night.sandbox.faults.add(
+        Fault("token", "invalid_grant", account=2),
+        Fault("matomo", "http_500_json", site=4),
+        Fault("query", "forbidden", site=6),
+    )
+    asked = asking_for(final_days(night.world))
+    with Receiver() as receiver:
+        targets = receiver.environment()
+        variables = {**targets, "ENCRYPTION_KEY": KEY}
+        dones = [night.run(*style, *asked, **variables) for _ in range(3)]
+        for words in (["doctor"], ["doctor", "--json"], ["runs", "--failed"], ["runs", "--json"],
+                      ["reconcile", *asked, "--repair"], ["migrate", "--status"]):  # fmt: skip
+            dones.append(night.run(*words, *style, **variables))
+        receiver.status = 500
+        dones.append(night.run(*style, *asked, **variables))
+        told = "\n".join(body for _, _, body in receiver.got)
+    assert [done.status for done in dones] == [1, 1, 1, 1, 1, 0, 0, 1, 0, 1], dones
+    assert "failing for 3 runs" in told
+    told_run = Finished(0, told, "", 0.0)
+    check_nothing_leaks(night, [*dones, told_run], *(url[30:] for url in targets.values()))
 
 
 DATABASE_ADDRESSES: dict[str, Callable[[str, int | None], str]] = {

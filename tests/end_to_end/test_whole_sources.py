@@ -12,7 +12,7 @@ from sandbox import Fault, World
 from sandbox.messages import Source
 from tests.end_to_end.conftest import StartNight
 from tests.end_to_end.night import Night, asking_for, final_days, truth, without_visits
-from tests.end_to_end.test_faults import check_night_with_faults
+from tests.end_to_end.test_each_fault import check_night_with_faults
 from tests.integration.tables import execute
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from config import Settings
 from db import open_database
+from jobs.alerts import Alerts
 from jobs.daily_plan import choose_sites
-from jobs.recording import CannotRun, recorded_run
+from jobs.recording import recorded_run
+from jobs.run_failures import CannotRun
 from models import Master, days_between
 from storage.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
 from tests.integration.databases import DAYS, Store
@@ -214,6 +216,6 @@ def test_a_run_whose_first_answer_is_lost_has_one_row(action: Action, rest: Stor
     assert rest.postgrest is not None
     rest.postgrest.proxy.faults[:] = [Fault(action, when=lambda r: r.method == "POST", times=1)]
     now = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
-    with recorded_run(rest.database, "daily", None, now, Settings()):
+    with recorded_run(rest.database, None, Settings(), Alerts(Settings(), "daily", now)):
         pass
     assert rows(rest.url, "select status from public.aggregator_runs") == [("complete",)]

@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, *, cut: bool = False) -> None:
         body = answer.encoded()
-        headers = dict(answer.headers)
+        headers = {"Date": self.date_time_string(), **answer.headers}
         if not isinstance(answer.body, str | bytes):
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
         if self.command != "HEAD" and answer.status != http.HTTPStatus.NO_CONTENT:

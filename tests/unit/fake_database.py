@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
 from storage.errors import DatabaseError, RowsRefused
 from storage.rows import Row
-from storage.runs import RunRecord
+from storage.runs import RunRecord, StoredRun
+from storage.schema import Schema
 
 T = TypeVar("T")
 Key = tuple[SiteId, date]
@@ -44,6 +45,10 @@ class FakeDatabase:
         self.upserts: list[tuple[tuple[str, ...], list[Row]]] = []
         self.reads: list[tuple[str, Any]] = []
         self.runs: dict[SiteId, dict[str, Any]] = {}
+        self.past_runs: list[StoredRun] = []
+        self.updated_at: dict[Key, datetime] = {}
+        self.schema: Schema | None = None
+        self.lacking: set[str] = set()
 
     def close(self) -> None:
         pass
@@ -54,13 +59,30 @@ class FakeDatabase:
 
     def read_gsc_accounts(self) -> list[GscAccount]:
         self._ask("accounts")
-        return self.accounts
+        return list(self.accounts)
 
-    def read_days(self, window: Window, site_ids: Sequence[SiteId] = ()) -> Iterator[StoredDay]:
+    def add_gsc_account(self, token: str) -> SiteId:
+        self._ask("add_gsc_account")
+        account = GscAccount(f"account {len(self.accounts) + 1}", token)
+        self.accounts.append(account)
+        return account.id
+
+    def replace_gsc_token(self, account_id: SiteId, old: str, new: str) -> bool:
+        self._ask("replace_gsc_token", account_id)
+        for n, account in enumerate(self.accounts):
+            if account == GscAccount(account_id, old):
+                self.accounts[n] = GscAccount(account_id, new)
+                return True
+        return False
+
+    def read_days(
+        self, window: Window, site_ids: Sequence[SiteId] = (), *, times: bool = False
+    ) -> Iterator[StoredDay]:
         self._ask("days", (window, tuple(site_ids)))
         for (site, day), numbers in sorted(self.table.items(), key=str):
             if window.first <= day <= window.last and (not site_ids or site in site_ids):
-                yield StoredDay(site, day, {metric: numbers.get(metric) for metric in METRICS})
+                known = {metric: numbers.get(metric) for metric in METRICS}
+                yield StoredDay(site, day, known, self.updated_at.get((site, day)))
 
     def in_one_transaction(self, work: Callable[[], T]) -> T:
         self._ask("transaction")
@@ -91,6 +113,39 @@ class FakeDatabase:
     def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]:
         self._ask("open_runs", job)
         return self.open_runs
+
+    def read_runs(
+        self,
+        last: int,
+        *,
+        job: str | None = None,
+        statuses: Collection[str] = (),
+        failures: bool = True,
+    ) -> list[StoredRun]:
+        """`past_runs`, which a test fills, newest first."""
+        self._ask("runs", job)
+        found = (
+            run
+            for run in self.past_runs
+            if job in (None, run.job) and (not statuses or run.status in statuses)
+        )
+        return list(found)[:last]
+
+    def delete_runs_before(self, moment: datetime) -> None:
+        self._ask("delete_runs", moment)
+        self.past_runs = [run for run in self.past_runs if run.started_at >= moment]
+
+    def read_schema(self) -> Schema | None:
+        self._ask("schema")
+        return self.schema
+
+    def row_cap(self) -> int | None:
+        self._ask("row_cap")
+        return None
+
+    def lacks_columns(self, table: str, columns: Sequence[str]) -> bool:
+        self._ask("columns", table)
+        return bool(self.lacking & {table, *(f"{table}.{column}" for column in columns)})
 
     def _ask(self, what: str, how: Any = None) -> None:
         if what != "upsert":

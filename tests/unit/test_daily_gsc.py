@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-import jobs.daily_gsc
+import jobs.sources
 from config import Settings
 from fetchers.gsc import Clicks
 from jobs.daily_gsc import SearchConsoleResult, fetch_search_console
@@ -35,7 +35,7 @@ BOUNDARY = DAYS[2]
 @pytest.fixture
 def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     fake = Google()
-    monkeypatch.setattr(jobs.daily_gsc, "get_google_client", fake.open)
+    monkeypatch.setattr(jobs.sources, "get_google_client", fake.open)
     return fake  # type: ignore[return-value]
 
 

@@ -10,7 +10,7 @@ import pytest
 from cli import parse_arguments
 from config import Settings
 from jobs.daily_plan import Plan, choose_sites, choose_window, load_plan, make_plan
-from jobs.recording import CannotRun
+from jobs.run_failures import CannotRun
 from models import GscAccount, Site, StoredDay, Window
 from tests.unit.fake_database import FakeDatabase
 from tests.unit.helpers import days_from

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from jobs.daily_plan import make_plan
-from jobs.daily_report import CHANGES_SHOWN, report_run, show_changes
+from jobs.daily_report import CHANGES_SHOWN, report_run, show_changes, summary_lines
 from jobs.daily_store import Change
 from jobs.recording import Run
 from models import Failure, Site, Window
@@ -27,10 +27,16 @@ def failure(message: str, *sites: int) -> Failure:
     return Failure("temporary", "matomo", message, "wait", sites, (FIRST,))
 
 
+def print_summary(run: Run, window: Window) -> None:
+    run.names = {site.id: site.domain for site in PLAN.sites.values()}
+    run.summary = summary_lines(run, window)
+    report_run(run)
+
+
 def test_a_complete_run_says_so_and_ends_with_the_line_of_the_contract(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    report_run(Run(counts=dict(COUNTS)), WINDOW, PLAN)
+    print_summary(Run(counts=dict(COUNTS)), WINDOW)
     assert caplog.messages == ["COMPLETE: 2026-11-17 to 2026-11-18", CONTRACT]
 
 
@@ -38,7 +44,7 @@ def test_an_incomplete_run_counts_each_site_once_and_ends_with_the_same_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = Run([failure("HTTP 503", 1, 2), failure("HTTP 503", 3), failure("odd", 3)], dict(COUNTS))
-    report_run(run, WINDOW, PLAN)
+    print_summary(run, WINDOW)
     assert caplog.messages[0].startswith("INCOMPLETE: 3 of 198 sites ")
     assert caplog.messages[0].endswith(" 2 reasons")
     assert "  matomo, 3 sites (s1.test, s2.test, s3.test), 2026-11-17" in caplog.messages
@@ -46,7 +52,7 @@ def test_an_incomplete_run_counts_each_site_once_and_ends_with_the_same_line(
 
 
 def test_a_run_that_stored_nothing_says_zero(caplog: pytest.LogCaptureFixture) -> None:
-    report_run(Run(counts={"sites": 1, "matomo": 0, "gsc": 0}), Window(FIRST, FIRST), PLAN)
+    print_summary(Run(counts={"sites": 1, "matomo": 0, "gsc": 0}), Window(FIRST, FIRST))
     assert caplog.messages[0] == "COMPLETE: 2026-11-17"
     assert caplog.messages[-1].endswith("Stored 0 records.")
 

@@ -90,7 +90,7 @@ TABLE: list[Row] = [
         "",
     ),
     (400, "badRequest", "Invalid value at 'start_date'", UnexpectedAnswer, False, "report it"),
-    (401, "authError", "Invalid Credentials", AccessTokenRefused, False, "oauth_refresh_token"),
+    (401, "authError", "Invalid Credentials", AccessTokenRefused, False, "connect-gsc --account"),
     (500, "backendError", "Backend Error", Temporary, True, "next nightly"),
     (502, "backendError", "Bad Gateway", Temporary, True, "next nightly"),
     (503, "backendError", "Backend Error", Temporary, True, "next nightly"),

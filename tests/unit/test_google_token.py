@@ -160,7 +160,7 @@ REFUSALS: list[tuple[tuple[Any, ...], bool, type[FetchError], str, str]] = [
         False,
         CredentialsError,
         "Google refused the refresh token (invalid_grant: Token has been expired or revoked.)",
-        "gsc_accounts.oauth_refresh_token",
+        "connect-gsc --account",
     ),
     (
         ("x", {"error": "unauthorized_client"}),

@@ -217,4 +217,4 @@ def test_the_reason_of_a_broken_connection_is_found_inside_it(error: Exception, 
 
 def _post(http: Http | None = None) -> Answer:
     http = http or make_http()
-    return http.post(URL, params={"module": "API"}, data={"token_auth": "sentinel"})
+    return http.request("POST", URL, params={"module": "API"}, data={"token_auth": "sentinel"})

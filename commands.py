@@ -1,0 +1,124 @@
+"""What people run by hand: each command's settings, its job, its exit status.
+
+Functions import what they use, so that each command loads no more than it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import cli
+from config import HOME, InvalidSettings, Settings, examine_settings
+from exit_status import COMPLETE
+
+MIGRATIONS = HOME / "supabase" / "migrations"
+DOTENV = HOME / ".env"
+
+
+def examined_settings(*needs: str, warn: bool = True) -> tuple[Settings, list[str]]:
+    """The settings of this machine and what is wrong with them; secrets are never printed from
+    here on."""
+    from logs import redact
+
+    settings, problems = examine_settings(os.environ, DOTENV, needs)
+    redact.add(settings.secrets())
+    if warn:
+        warn_of_open_secrets(settings)
+    return settings, problems
+
+
+def valid_settings(*needs: str) -> Settings:
+    """As `examined_settings`.
+
+    Raises:
+        InvalidSettings: something is missing or wrong.
+    """
+    settings, problems = examined_settings(*needs)
+    if problems:
+        raise InvalidSettings(problems)
+    return settings
+
+
+def warn_of_open_secrets(settings: Settings) -> None:
+    """One warning for each way in which somebody else may read a secret."""
+    from config import env_file_warning
+    from logs import log
+
+    for name in settings.unencrypted():
+        log.warning("%s begins with http://: secrets go over the network in clear text", name)
+    if warning := env_file_warning(DOTENV):
+        log.warning("%s", warning)
+
+
+def migrate(arguments: argparse.Namespace) -> int:
+    """Apply the pending migrations, or list all of them."""
+    from db import postgres_url
+    from logs import report
+    from storage.migrations import apply_pending, read_status
+
+    with postgres_url(valid_settings("postgres")) as conninfo:
+        if arguments.status:
+            for migration, applied in read_status(conninfo, MIGRATIONS):
+                report(f"{'applied' if applied else 'pending'}  {migration.path.name}")
+            return COMPLETE
+        done = 0
+        for migration in apply_pending(conninfo, MIGRATIONS):
+            report(f"applied  {migration.path.name}")
+            done += 1
+        report(f"{done} applied, nothing pending" if done else "nothing pending")
+    return COMPLETE
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Check everything that a nightly run needs; read-only."""
+    from jobs.doctor import examine
+
+    # What there is to warn of is among what it finds.
+    settings, problems = examined_settings("database", "matomo", "gsc", warn=False)
+    return examine(arguments, settings, problems, datetime.now(UTC), DOTENV)
+
+
+def runs(arguments: argparse.Namespace) -> int:
+    """Show the run history."""
+    from jobs.history import show_runs
+
+    from db import open_database
+
+    with open_database(valid_settings("database")) as database:
+        show_runs(database, arguments)
+    return COMPLETE
+
+
+def reconcile(arguments: argparse.Namespace) -> int:
+    """Compare what is stored with what the sources say now."""
+    from jobs.reconcile import reconcile as compare
+
+    settings = valid_settings("database", *cli.wanted_sources(arguments))
+    return compare(arguments, settings, datetime.now(UTC))
+
+
+def connect_gsc(arguments: argparse.Namespace) -> int:
+    """Google's consent for one account."""
+    from jobs.connect_gsc import connect_gsc as connect
+
+    return connect(arguments, valid_settings("database", "gsc", "encryption"))
+
+
+def tokens(arguments: argparse.Namespace) -> int:
+    """Add or re-encrypt stored tokens."""
+    from jobs.tokens import change_tokens
+
+    return change_tokens(arguments, valid_settings("database", "encryption"))
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "migrate": migrate,
+    "doctor": doctor,
+    "runs": runs,
+    "reconcile": reconcile,
+    "connect-gsc": connect_gsc,
+    "tokens": tokens,
+}
