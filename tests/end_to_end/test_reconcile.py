@@ -102,6 +102,8 @@ def test_each_number_has_its_verdict_and_a_repair_leaves_the_truth(stored_night:
     assert night.stored() == full
     again = reconcile(night)
     assert (again.status, totals(again)[:10]) == (0, "Equal 180.")
+    night.sandbox.set_number("visits", 5, third, 90_003)
+    assert "Revised by the source 1." in reconcile(night).last_line, "the repair had stored it"
 
 
 def test_its_report_is_in_the_run_history(stored_night: Night) -> None:

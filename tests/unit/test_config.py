@@ -189,3 +189,13 @@ def test_an_address_that_would_carry_a_secret_in_clear_text_is_named(
     variable: str, address: str, named: list[str]
 ) -> None:
     assert load_settings({variable: address}, None).unencrypted() == named
+
+
+@pytest.mark.parametrize("variable", ["HEALTHCHECK_URL", "ALERT_WEBHOOK_URL"])
+def test_of_an_alert_target_everything_behind_the_host_is_secret(variable: str) -> None:
+    address = "https://h.example/services/sentinel?x=1"
+    secrets = load_settings({variable: address}, None).secrets()
+    assert secrets == [address, "services/sentinel?x=1"]
+    assert load_settings({variable: "https://h.example/hook"}, None).secrets() == [
+        "https://h.example/hook"
+    ]
