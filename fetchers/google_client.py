@@ -41,7 +41,7 @@ log = logging.getLogger("aggregator.google")
 RATE_POLL_SECONDS = 0.05
 ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
 
-BROKEN_BODY = (ValueError, TypeError, AttributeError, RecursionError)
+BROKEN_BODY = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What Google's libraries raise over a body that they cannot read. A certificate that cannot be
 verified is a ValueError too: OSError goes first."""
 
@@ -74,7 +74,7 @@ class SharedCredentials(Credentials):
                 raise
             except OSError:
                 raise
-            except (KeyError, OverflowError, *BROKEN_BODY):  # it expects JSON of a fixed shape
+            except (OverflowError, *BROKEN_BODY):  # it expects JSON of a fixed shape
                 self.token = None
             if not isinstance(self.token, str) or not ACCESS_TOKEN.fullmatch(self.token):
                 self.token = None

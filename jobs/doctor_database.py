@@ -33,12 +33,14 @@ class Needed:
     """What the program relies on in one table (contract.md, Tables).
 
     optional: without these columns, or the whole table, runs still work and say so.
+    written: runs insert and update here.
     """
 
     columns: tuple[str, ...]
     optional: tuple[str, ...] = ()
     unique_key: tuple[str, ...] = ()
     only_for_history: bool = False
+    written: bool = False
 
 
 TABLES = {
@@ -50,10 +52,12 @@ TABLES = {
     "daily_analytics": Needed(
         ("date", "site_id", "matomo_visits", "gsc_clicks", "gsc_impressions", "updated_at"),
         unique_key=("date", "site_id"),
+        written=True,
     ),
     "aggregator_runs": Needed(
         ("id", "job", "started_at", "finished_at", "status", "counts", "failures"),
         only_for_history=True,
+        written=True,
     ),
 }
 
@@ -114,10 +118,10 @@ def check_tables(seen: Examination) -> Iterator[Finding]:
         message = f"keys and row level security were not looked at: {why}"
         yield Finding(ADVICE, "database", message, mend)
     else:
-        weak = [*_missing_keys(schema), *_open_tables(schema, seen)]
+        weak = [*_missing_keys(schema), *_unwritable(schema), *_open_tables(schema, seen)]
         yield from weak
         if not (lacking or weak):
-            yield Finding(OK, "database", "tables, columns, keys and row level security are right")
+            yield Finding(OK, "database", "tables, columns, keys, rights and row level security are right")
         yield clock_finding("the database", schema.now - datetime.now(UTC))
     yield from _row_cap(seen)
 
@@ -174,7 +178,10 @@ def check_history(seen: Examination) -> Iterator[Finding]:
         message = f"no complete nightly run for {hours} hours (the last, {when}: {last.status})"
         yield Finding(ADVICE, "history", message, "aggregator.py runs --failed")
     else:
-        yield Finding(OK, "history", f"the last nightly run, {when}: {last.status}")
+        message = f"the last nightly run, {when}: {last.status}"
+        well = last.status in ("complete", "running")
+        mend = "" if well else "aggregator.py runs --failed"
+        yield Finding(OK if well else ADVICE, "history", message, mend)
 
 
 def _missing_parts(seen: Examination) -> Iterator[Finding]:
@@ -206,6 +213,20 @@ def _missing_keys(schema: Schema) -> Iterator[Finding]:
     if daily and "daily_analytics_updated_at" not in daily.triggers:
         message = "daily_analytics has no trigger that moves updated_at with a value"
         yield Finding(ADVICE, "database", message, MIGRATE)
+
+
+def _unwritable(schema: Schema) -> Iterator[Finding]:
+    if schema.only_reads:
+        message = "the database only reads"
+        mend = "connect to the primary, not to a replica; or see why it only reads (disk full?)"
+        yield Finding(BLOCKED, "database", message, mend)
+    for name, needed in TABLES.items():
+        table = schema.tables.get(name)
+        if table and needed.written and not table.writable:
+            status = ADVICE if needed.only_for_history else BLOCKED
+            message = f"table {name} may be read and not written"
+            mend = "use the service key, or the role that owns the tables"
+            yield Finding(status, "database", message, mend)
 
 
 def _open_tables(schema: Schema, seen: Examination) -> Iterator[Finding]:

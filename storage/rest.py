@@ -329,6 +329,10 @@ class SupabaseDatabase:
                 raise DatabaseUnavailable(
                     f"{self._host}: no connection ({type(error).__name__})"
                 ) from None
+            except (ValueError, RecursionError):  # supabase-py trips over JSON that none can read
+                raise DatabaseRefused(
+                    f"{self._host}: the answer cannot be read", mend=CHECK_URL
+                ) from None
 
         return with_retries(attempt, attempts or self._attempts)
 

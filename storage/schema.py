@@ -14,7 +14,7 @@ from storage.errors import MIGRATE, DatabaseRefused
 class Table:
     """columns: type by name. unique_keys: the sets of columns that are unique together.
 
-    open_views: views that show its rows whatever its row level security says.
+    writable: whether the role that asks may insert and update. open_views: views that show its rows whatever its row level security says.
     """
 
     columns: Mapping[str, str]
@@ -23,14 +23,16 @@ class Table:
     policies: tuple[str, ...]
     triggers: tuple[str, ...]
     open_views: tuple[str, ...] = ()
+    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of schema public by name, and the database's clock."""
+    """The tables of schema public by name, the database's clock, and whether it only reads."""
 
     now: datetime
     tables: Mapping[str, Table]
+    only_reads: bool = False
 
 
 def parse_schema(answer: Any) -> Schema:
@@ -43,6 +45,7 @@ def parse_schema(answer: Any) -> Schema:
         tables = {
             name: Table(
                 columns=dict(table["columns"] or {}),
+                writable=bool(table["writable"]),
                 unique_keys=frozenset(frozenset(key) for key in table["unique_keys"]),
                 row_level_security=bool(table["row_level_security"]),
                 policies=tuple(table["policies"]),
@@ -54,7 +57,7 @@ def parse_schema(answer: Any) -> Schema:
         now = datetime.fromisoformat(answer["now"])
         if now.tzinfo is None:
             raise ValueError("a clock without a time zone")
-        return Schema(now, tables)
+        return Schema(now, tables, bool(answer["only_reads"]))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DatabaseRefused(
             "aggregator_schema() answers in another shape than this version's", mend=MIGRATE

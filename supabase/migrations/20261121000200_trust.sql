@@ -29,7 +29,8 @@ create index if not exists aggregator_runs_started_at_idx on public.aggregator_r
 -- public its columns with their types, its unique keys, and who can see its rows.
 create or replace function public.aggregator_schema() returns jsonb
 language sql volatile set search_path = '' as $$
-  select pg_catalog.jsonb_build_object('now', pg_catalog.clock_timestamp(), 'tables',
+  select pg_catalog.jsonb_build_object('now', pg_catalog.clock_timestamp(),
+    'only_reads', pg_catalog.current_setting('transaction_read_only') = 'on', 'tables',
     coalesce(pg_catalog.jsonb_object_agg(c.relname, pg_catalog.jsonb_build_object(
     'columns', (
       select pg_catalog.jsonb_object_agg(
@@ -46,6 +47,8 @@ language sql volatile set search_path = '' as $$
       ) as keys
       where i.indrelid = c.oid and i.indisunique and i.indisvalid
         and i.indpred is null and i.indexprs is null),
+    'writable', pg_catalog.has_table_privilege(c.oid, 'insert')
+      and pg_catalog.has_table_privilege(c.oid, 'update'),
     'row_level_security', c.relrowsecurity,
     'policies', (
       select coalesce(pg_catalog.jsonb_agg(p.polname order by p.polname), '[]')

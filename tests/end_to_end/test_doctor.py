@@ -66,7 +66,7 @@ def test_a_machine_on_which_all_is_well_is_ready(kind: str, night: Night) -> Non
         "everything that a nightly run needs is set",
         "runs tell of themselves",
         "answers, with 20 sites",
-        "tables, columns, keys and row level security are right",
+        "tables, columns, keys, rights and row level security are right",
         "this machine and Matomo agree on the time",
         "this machine and Google agree on the time",
         "this machine and the database agree on the time",

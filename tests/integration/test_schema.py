@@ -227,6 +227,16 @@ def test_the_last_runs_are_read_newest_first_by_job_and_status(store_of_ours: St
     assert [run.failures for run in read(2, failures=False)] == [None, None]
 
 
+def test_runs_that_began_together_have_an_order_that_is_not_luck(store_of_ours: Store) -> None:
+    for number in (7, 9, 8):
+        store_of_ours.execute(
+            "insert into aggregator_runs (id, job, started_at) overriding system value "
+            "values (%s, 'daily', '2026-01-01')",
+            number,
+        )
+    assert [run.id for run in store_of_ours.database.read_runs(9)] == [9, 8, 7]
+
+
 def test_more_runs_than_the_servers_cap_are_read_whole(store_of_ours: Store) -> None:
     add_runs(store_of_ours, 2300)
     read = [run.counts["n"] for run in store_of_ours.database.read_runs(2200)]

@@ -136,7 +136,7 @@ def test_a_connection_that_believes_any_server_gets_advice(url: str | None, advi
 @pytest.mark.parametrize("settings", [SETTINGS, SUPABASE], ids=["postgres", "rest"])
 def test_tables_that_are_right(settings: Settings) -> None:
     assert in_short(tables_of(database(), settings)) == [
-        (OK, "tables, columns, keys and row level security are right"),
+        (OK, "tables, columns, keys, rights and row level security are right"),
         (OK, "this machine and the database agree on the time"),
     ]
 
@@ -235,6 +235,25 @@ def test_a_table_without_row_level_security_is_open_behind_rest(
     assert f"table {table} has no row level security" in found.message
 
 
+def test_a_database_that_only_reads_lets_no_run_store_anything() -> None:
+    fake = database(replace(good_schema(), only_reads=True))
+    assert in_short(troubles(tables_of(fake))) == [(BLOCKED, "the database only reads")]
+
+
+@pytest.mark.parametrize(
+    ("table", "status"), [("daily_analytics", BLOCKED), ("aggregator_runs", ADVICE)]
+)
+def test_a_table_that_must_be_written_and_may_not_is_told(table: str, status: str) -> None:
+    fake = database(but(good_schema(), table, writable=False))
+    message = f"table {table} may be read and not written"
+    assert in_short(troubles(tables_of(fake))) == [(status, message)]
+
+
+def test_sites_and_accounts_need_no_right_to_write() -> None:
+    schema = but(but(good_schema(), "sites", writable=False), "gsc_accounts", writable=False)
+    assert troubles(tables_of(database(schema))) == []
+
+
 def test_policies_matter_on_the_table_of_secrets_alone() -> None:
     schema = but(good_schema(), "sites", policies=("everybody",))
     assert troubles(tables_of(database(schema))) == []
@@ -307,13 +326,13 @@ def history(*runs: object, error: DatabaseError | None = None) -> list[Finding]:
     [
         ([], OK, "no nightly run yet"),
         ([a_run(10)], OK, "the last nightly run, 2026-11-20 02:00 UTC: complete"),
-        ([a_run(10, "incomplete"), a_run(25)], OK, "02:00 UTC: incomplete"),
-        ([a_run(10, "failed"), a_run(26)], OK, "02:00 UTC: failed"),
+        ([a_run(10, "incomplete"), a_run(25)], ADVICE, "02:00 UTC: incomplete"),
+        ([a_run(10, "failed"), a_run(26)], ADVICE, "02:00 UTC: failed"),
         ([a_run(0, "running"), a_run(24)], OK, "12:00 UTC: running"),
         ([a_run(27)], ADVICE, "no complete nightly run for 27 hours"),
         ([a_run(10, "failed"), a_run(34, "incomplete"), a_run(58)], ADVICE, "for 58 hours"),
         ([a_run(10, "incomplete"), a_run(34, "incomplete")], ADVICE, "for 34 hours"),
-        ([a_run(10, "incomplete")], OK, "02:00 UTC: incomplete"),
+        ([a_run(10, "incomplete")], ADVICE, "02:00 UTC: incomplete"),
         # A run of single sites says nothing of the others; another job's says nothing at all.
         ([a_run(1, counts={"only_sites": 1}), a_run(30)], ADVICE, "for 30 hours"),
         ([a_run(1, job="social"), a_run(30)], ADVICE, "for 30 hours"),
@@ -351,9 +370,10 @@ GOOD: dict[str, object] = {
     "tables": {
         "sites": {
             "columns": {"id": "uuid"}, "unique_keys": [["id"]], "row_level_security": True,
-            "policies": [], "triggers": [], "open_views": [],
+            "policies": [], "triggers": [], "open_views": [], "writable": True,
         }
     },
+    "only_reads": False,
 }  # fmt: skip
 
 
@@ -365,7 +385,8 @@ def test_the_answer_of_the_function_is_read() -> None:
 
 
 def spoiled() -> Iterable[object]:
-    yield from (None, [], "x", 5, {}, {"now": GOOD["now"]}, {"tables": {}}, {**GOOD, "tables": []})
+    yield from (None, [], "x", 5, {}, {**GOOD, "tables": []})
+    yield from ({k: v for k, v in GOOD.items() if k != name} for name in GOOD)
     for now in (None, 5, "", "yesterday", "2026-11-20T12:00:00"):
         yield {**GOOD, "now": now}
     table = GOOD["tables"]["sites"]  # type: ignore[index]

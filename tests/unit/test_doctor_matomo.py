@@ -203,6 +203,13 @@ def test_one_sites_zero_says_nothing_of_the_day() -> None:
     assert [(f.status, f.sites) for f in troubles(found)] == [(ADVICE, ("s1",))]
 
 
+def test_the_zeros_of_many_sites_are_compared_with_their_own_weeks() -> None:
+    """Those that were busy are hidden from the token: of these nothing is known."""
+    sites = [Site(f"t{n}", f"t{n}.test", n) for n in range(101, 161)]
+    found = check(Matomo(range(101, 161), visits=0), [*SITES, *sites], with_a_week())
+    assert {f.sites for f in troubles(found)} == {tuple(IDS)}
+
+
 def test_a_database_that_fails_meanwhile_costs_the_comparison_alone() -> None:
     for visits in (0, 3):
         matomo = Matomo(range(1, 9), visits=visits)

@@ -122,9 +122,11 @@ def test_a_run_that_did_not_ask_for_every_sites_clicks_is_no_reason(
 
 def test_a_site_that_came_later_was_not_asked_for() -> None:
     """Every run leaves a row of each of its days and sites, known or not."""
-    database = TroubledDatabase(sites=[SITE])
+    site = Site("s", "s.test", None, "g")
+    database = TroubledDatabase(sites=[site])
     database.past_runs = [a_run(10, window=WINDOW, counts={"gsc": 9})]
-    assert "no run has asked for it" in explained(database)[-1].mend
+    mend = explained(database, site)[-1].mend
+    assert mend == "no run has asked for it: aggregator.py --date 2026-11-18"
 
 
 def test_a_run_of_other_days_is_no_reason() -> None:
