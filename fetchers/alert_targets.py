@@ -6,11 +6,13 @@ Whoever knows these addresses may write to them: only their host is ever printed
 from __future__ import annotations
 
 import json
+import socket
+from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
 from fetchers.errors import SettingsError, Temporary
-from fetchers.http import Answer, Http
+from fetchers.http import Answer, Http, network_reason
 from stopping import Stop, Stopped
 from workers import interruptible
 
@@ -49,6 +51,22 @@ def send_message(url: str, text: str) -> None:
         shown = shown.replace(character, spelled)
     answer = _send(url, "application/json", json.dumps({"text": shown}))
     _check(url, answer, gone=answer.status in (400, 401, 403, 404, 405, 410))
+
+
+def check_reachable(url: str) -> None:
+    """Whether somebody listens at the address. Nothing is sent: a GET would count as a ping.
+
+    Raises:
+        SettingsError: nobody does.
+    """
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        connect = partial(socket.create_connection, (parts.hostname, port), TIMEOUT_SECONDS)
+        interruptible(connect, Stop(TIMEOUT_SECONDS)).close()
+    except (OSError, Stopped) as error:
+        why = "no answer" if isinstance(error, Stopped) else network_reason(error)
+        raise SettingsError(f"{parts.hostname}: {why}", mend="correct the address") from None
 
 
 def _send(url: str, content_type: str, body: str) -> Answer:

@@ -53,7 +53,10 @@ class Temporary(FetchError):
     """
 
     kind = "temporary"
-    default_mend = "nothing to do if the next nightly run succeeds: it reads these days again"
+    default_mend = (
+        "nothing to do if the next nightly run is complete: it reads the last days again; "
+        "days before those: run them again with --gaps"
+    )
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class UnexpectedAnswer(FetchError):
 class Interrupted(FetchError):
     kind = "interrupted"
     default_mend = (
-        "run these days again with --gaps: what was fetched is stored; or raise RUN_DEADLINE"
+        "run it again (daily: with --gaps, what was fetched is stored), or raise RUN_DEADLINE"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import time
@@ -34,8 +35,9 @@ log = logging.getLogger("aggregator.http")
 CHUNK_BYTES = 64 * 1024
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 NO_CONNECTION = (urllib3.exceptions.NewConnectionError, socket.gaierror, ConnectionRefusedError)
+NO_TLS = re.compile("wrong.version.number|record.layer.failure", re.IGNORECASE)
 UNREACHABLE = (
-    "nothing to do if the next nightly run succeeds; if it never did, correct the address in .env"
+    "correct the address in .env if it never worked; else the next nightly run tries again"
 )
 
 
@@ -126,7 +128,12 @@ class Http:
                 shown = f"{method} {url} {dict(params or {})}"
                 log.debug("%s: %d, %.2f s", shown, answer.status, seconds)
                 return answer
-            except requests.exceptions.SSLError:
+            except requests.exceptions.SSLError as error:
+                if NO_TLS.search(str(error)):
+                    raise SettingsError(
+                        f"{host} does not speak TLS",
+                        mend="correct the port, or begin the address with http:// if that is meant",
+                    ) from None
                 raise SettingsError(
                     f"{host}: its TLS certificate cannot be verified",
                     mend="renew the server's certificate, or correct the address",

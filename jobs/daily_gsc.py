@@ -34,7 +34,7 @@ from fetchers.gsc import (
 from fetchers.gsc_property import Properties, Property, choose_property
 from fetchers.http import Http
 from jobs.daily_plan import Plan
-from jobs.gsc_accounts import Account, decrypt_token, group_by_account
+from jobs.gsc_accounts import Account, decrypt_token, group_by_account, name_account
 from jobs.progress import Advance, Bars
 from jobs.sources import open_google_account
 from models import Failure, Site, SiteId
@@ -203,8 +203,9 @@ class _SearchConsole:
         days: tuple[date, ...],
         account: SiteId | None,
     ) -> None:
+        mend = name_account(error.mend, account)
         self._result.failures.append(
-            Failure(error.kind, "gsc", error.message, error.mend, ids, days, account)
+            Failure(error.kind, "gsc", error.message, mend, ids, days, account)
         )
 
 

@@ -169,6 +169,14 @@ class EmbeddedPostgres:
 
 def main() -> None:
     """`python -m storage.embedded DIR`: keep the server of DATABASE_URL=embedded:DIR running."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m storage.embedded DIR   (as in DATABASE_URL=embedded:DIR)")
+
+    def stop(_signum: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, stop)
     server = EmbeddedPostgres(HOME / sys.argv[1])
     conninfo = server.start()
     psql = server.binaries / "psql"

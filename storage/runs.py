@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from models import SiteId
@@ -47,10 +47,17 @@ class StoredRun:
     counts: dict[str, Any] = field(default_factory=dict)
     failures: list[dict[str, Any]] | None = None
 
-    @property
-    def narrowed(self) -> bool:
-        """Whether it was asked for some sites only (--site): it says nothing of the others."""
-        return bool(self.counts.get("only_sites"))
+    def is_nightly(self, target_days_ago: int) -> bool:
+        """Whether it asked for what a nightly run asks for: all sites, up to the target date.
+
+        A backfill of older days, or a run of some sites, says nothing of last night. A run that
+        failed before it knew its days counts: it was to be one.
+        """
+        if self.counts.get("only_sites"):
+            return False
+        # A day more than the setting, since "today" is that of a time zone.
+        newest = self.started_at.date() - timedelta(days=target_days_ago + 1)
+        return self.window_to is None or self.window_to >= newest
 
 
 def parse_run(row: Mapping[str, Any]) -> StoredRun:

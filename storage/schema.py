@@ -14,7 +14,8 @@ from storage.errors import MIGRATE, DatabaseRefused
 class Table:
     """columns: type by name. unique_keys: the sets of columns that are unique together.
 
-    writable: whether the role that asks may insert and update. open_views: views that show its rows whatever its row level security says.
+    writable: whether the role that asks may insert and update. open_views: views that show its rows
+    whatever its row level security says.
     """
 
     columns: Mapping[str, str]

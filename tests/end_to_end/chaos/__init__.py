@@ -1,0 +1,22 @@
+"""The fault test: a state machine drives the sandbox, the database and the program.
+
+- world.py: made-up numbers that say themselves whose they are; properties that move
+- heard.py: the sandbox with a witness: what each source said of each cell, whom it refused and when
+- wire.py, stores.py: the database over psycopg and over REST, and everything that can befall it
+- program.py, children.py: the one place that calls the program: here, or as a child to be killed
+- plans.py: what a night may meet: hypothesis strategies of faults, changes, arguments, settings
+- evidence.py: what a run was asked for, and what it left behind
+- invariants.py, together.py, recovery.py: what must hold after a run, after two at once, in the end
+- stage.py: clocks, sites, arming and disarming: all of that for one sequence
+- machine.py, run.py: the rules, and how many sequences
+
+A job that is added later (visit log, social) joins like this:
+
+1. `Heard` notes what its API says, keyed by what its table stores (a `hear_...` beside the others).
+2. `program.py` gets a function that runs it; `evidence.py` reads its table.
+3. `invariants.py` gets its sentences; those of secrets, refusals, rates and the run history hold as
+   they are, since they only look at an `Evidence`.
+4. `machine.py` gets one rule that draws a plan, arms, runs, disarms and checks, as `a_night` does.
+
+New kinds of faults in `sandbox.faults.KINDS` take part by themselves: `plans.py` deals from it.
+"""

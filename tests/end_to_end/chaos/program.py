@@ -1,0 +1,93 @@
+"""The one place where the fault test calls the program, in the order of `aggregator.main`."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from datetime import datetime
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import aggregator
+import cli
+import logs
+from config import Settings
+from jobs.alerts import alerting
+from jobs.run_failures import CannotRun
+from storage.errors import DatabaseError
+
+MINUTE_MILLISECONDS = 150
+"""What Search Console's rate limit counts by here: its minutes would be waited for."""
+
+COULD_NOT_RUN, A_BUG = 2, 70
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit status and everything printed. A bug has the status 70 and its traceback in `out`."""
+
+    status: int
+    out: str
+
+
+def run_nightly(words: Sequence[str], settings: Settings, now: datetime) -> Outcome:
+    """One nightly run in this process, with its own logging and its own knowledge of secrets."""
+    printed = io.StringIO()
+    with _own_logging(), redirect_stdout(printed), redirect_stderr(printed):
+        status = call_nightly(words, settings, now)
+    return Outcome(status, printed.getvalue())
+
+
+def call_nightly(words: Sequence[str], settings: Settings, now: datetime) -> int:
+    """The exit status of `aggregator.py daily` with these words, settings and time."""
+    arguments = cli.parse_arguments(["daily", *words])
+    logs.redact.__init__()  # type: ignore[misc]  # what earlier runs taught it is forgotten
+    logs.set_up_logging(
+        verbose=arguments.verbose, quiet=arguments.quiet, style=arguments.log_format
+    )
+    logs.redact.add(settings.secrets())
+    try:
+        with quick(), alerting(settings, "daily", now) as alerts:
+            return aggregator.nightly(arguments, settings, now, alerts)
+    except (CannotRun, DatabaseError) as error:
+        logs.report_error("Could not run:", [error.message], error.mend)
+        return COULD_NOT_RUN
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        print(traceback.format_exc())
+        return A_BUG
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """Tries follow each other at once, and a minute of the rate limit is short."""
+    with ExitStack() as stack:
+        stack.enter_context(patch("retrying.BACKOFF_SECONDS", 0.005))
+        short_minute = SimpleNamespace(MINUTE=MINUTE_MILLISECONDS)
+        stack.enter_context(patch("fetchers.google_client.Duration", short_minute))
+        at_once = SimpleNamespace(sleep=lambda _seconds: None)
+        stack.enter_context(patch("google.auth._exponential_backoff.time", at_once))
+        yield
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """`set_up_logging` takes over the whole process: give it back."""
+    root, own = logging.getLogger(), logging.getLogger("aggregator")
+    before = root.handlers[:], root.level, own.level
+    hooks = sys.excepthook, threading.excepthook
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            root.handlers[:], root.level, own.level = before[0], before[1], before[2]
+            sys.excepthook, threading.excepthook = hooks

@@ -1,0 +1,76 @@
+"""Runs sequences of the state machine, and says what they met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from sandbox import Fault
+from sandbox.messages import Source
+from tests.end_to_end.chaos.invariants import check
+from tests.end_to_end.chaos.machine import machine_of
+from tests.end_to_end.chaos.plans import NIGHTS, SLOW, Plan, Profile
+from tests.end_to_end.chaos.recovery import check_recovery
+from tests.end_to_end.chaos.stage import Stage
+from tests.end_to_end.chaos.stores import KINDS, STATES, TABLES, DatabaseFault
+
+STEPS = 4
+
+# Where each kind meets something: a connection's first messages, a run's first requests.
+AT = {"wire_cut": 20, "wire_cut_after": 20, "rest_drop_after": 4, "rest_cut": 4}
+
+
+def run_each_fault(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> None:
+    """A short sequence for each kind of fault of a source, met by every site and account."""
+    for source, kind in kinds:
+        cells = 0 if kind == "too_many_cells" else None
+        _one_night(stage, Plan(faults=(Fault(source, kind, cells=cells, seconds=SLOW.get(kind)),)))
+
+
+def run_each_database_fault(stage: Stage) -> None:
+    """The same for each kind of fault of this database, where numbers and history are written."""
+    for kind in KINDS[stage.store.kind]:
+        for table in TABLES if kind in STATES else TABLES[:1]:
+            _one_night(stage, Plan(database=DatabaseFault(kind, AT.get(kind, 1), 2, table)))
+    # A run's second statement: over psycopg the first one is taken back with it.
+    _one_night(stage, Plan(database=DatabaseFault("disk_full", at=2)))
+
+
+def _one_night(stage: Stage, plan: Plan) -> None:
+    start = NIGHTS[stage.tally.sequences % len(NIGHTS)]
+    stage.begin(Profile(attempts=1), start, stage.world.site_numbers)
+    check(stage.night(plan))
+    stage.forget_own_open_runs()
+    check_recovery(stage)
+
+
+def run_sequences(
+    stage: Stage,
+    kinds: Sequence[tuple[Source, str]],
+    number: int,
+    *,
+    random_seed: int | None = None,
+    shrink: bool = True,
+) -> None:
+    """So many sequences; without a seed always the same ones.
+
+    Raises:
+        AssertionError: what does not hold, with the shortest sequence found that shows it.
+    """
+    machine = machine_of(stage, kinds)
+    if random_seed is not None:
+        machine = seed(random_seed)(machine)
+    chosen = settings(
+        max_examples=number,
+        stateful_step_count=STEPS,
+        derandomize=random_seed is None,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        verbosity=Verbosity.normal,
+        suppress_health_check=list(HealthCheck),  # a sequence takes half a second
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+    )
+    run_state_machine_as_test(machine, settings=chosen)

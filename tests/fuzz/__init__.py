@@ -1,0 +1,1 @@
+"""Random answers for every parser: no exception but the named kinds."""
