@@ -52,6 +52,7 @@ def nightly(
         recorded_run(database, window, settings, alerts, keep=not arguments.dry_run) as run,
     ):
         run.sources = cli.wanted_sources(arguments)
+        run.counts |= {"only_sites": len(arguments.sites)} if arguments.sites else {}
         plan = load_plan(database, arguments, window)
         run.names = {site.id: site.domain for site in plan.sites.values()}
         daily_report.log_plan(plan, window, cli.wanted_sources(arguments), settings, now)
@@ -71,7 +72,6 @@ def nightly(
         else:
             run.counts["stored"] = store(database, master, plan, run.failures)
         run.counts |= {"sites": len(plan.sites), "matomo": matomo.sites, "gsc": gsc.sites}
-        run.counts |= {"only_sites": len(plan.only_sites)} if plan.only_sites else {}
         run.summary = daily_report.summary_lines(run, window)
     daily_report.report_run(run)
     if stop.signal is not None:
@@ -83,6 +83,7 @@ def daily(arguments: argparse.Namespace) -> int:
     """The nightly run, with the settings of this machine and the time of now."""
     from commands import examined_settings
     from jobs.alerts import alerting
+    from jobs.recording import record_failed_start
 
     now = datetime.now(UTC)
     settings, problems = examined_settings("database", *cli.wanted_sources(arguments))
@@ -90,6 +91,7 @@ def daily(arguments: argparse.Namespace) -> int:
     unattended = not (arguments.sites or arguments.dry_run)
     with alerting(settings, "daily", now, wanted=unattended) as alerts:
         if problems:
+            record_failed_start(settings, alerts, InvalidSettings(problems), keep=unattended)
             raise InvalidSettings(problems)
         return nightly(arguments, settings, now, alerts)
 

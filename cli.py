@@ -61,7 +61,16 @@ Without dates: LOOKBACK_DAYS days, the last of them TARGET_DAYS_AGO days ago.
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command and its options. Prints help or a usage error and exits, as argparse does."""
     parser = _parser()
-    arguments = parser.parse_args(_with_command(list(argv)))
+    words = _with_command(list(argv))
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        parser.error(f"there is no command {argv[0]!r}: {', '.join(COMMANDS)}")
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown and arguments.command == "tokens":  # it may be a token
+        parser.error("tokens takes no further words: a token goes to standard input")
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if arguments.command == "tokens" and arguments.account and arguments.action != "add":
+        parser.error("--account goes with --add only")
     if arguments.command in ("daily", "reconcile"):
         _check_days(parser, arguments)
     return arguments
@@ -142,10 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = add(
         "doctor",
         "check settings, database, credentials and every site's access; read-only",
-        "aggregator.py doctor --site 3f2b8a52-0000-4000-8000-000000000017",
+        "aggregator.py doctor --site www.example.com",
         DOCTOR,
     )
-    doctor.add_argument("--site", metavar="ID", help="explain this one site end to end")
+    doctor.add_argument("--site", metavar="ID", help="explain this one site, by id or domain")
     doctor.add_argument("--json", action="store_true", help="everything as one JSON object")
     runs = add("runs", "the run history", "aggregator.py runs --last 5 --failed", RUNS)
     runs.add_argument(
@@ -230,7 +239,7 @@ def _add_daily_options(daily: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="only this sites.id (may be repeated)",
+        help="only this site, by id or domain (may be repeated)",
     )
     daily.add_argument("--source", choices=SOURCES, help="only this source")
     daily.add_argument(

@@ -83,9 +83,8 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def runs(arguments: argparse.Namespace) -> int:
     """Show the run history."""
-    from jobs.history import show_runs
-
     from db import open_database
+    from jobs.history import show_runs
 
     with open_database(valid_settings("database")) as database:
         show_runs(database, arguments)

@@ -49,6 +49,9 @@ RESERVED = (
 )
 """Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
 
+PG_NAME = re.compile("PG[A-Z]+")
+"""libpq reads these itself."""
+
 SHORTEST_SECRET_PATH = 12
 """A shorter path of an alert target (`/hook`) would blank ordinary words."""
 
@@ -165,6 +168,17 @@ def examine_settings(
     return settings, problems
 
 
+def unknown_names(dotenv: Path) -> list[str]:
+    """Names in the file that no command knows, as it is with a slip of the pen."""
+    try:
+        reader = _Reader(_merge({}, dotenv))
+    except InvalidSettings:
+        return []
+    reader.settings()
+    known = {*reader.asked, *RESERVED}
+    return sorted(name for name in reader.values if name not in known and not PG_NAME.match(name))
+
+
 def env_file_warning(dotenv: Path) -> str | None:
     """What to say where other users of this machine may get at the secrets in `.env`."""
     try:
@@ -210,7 +224,10 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
         mend = "(on Supabase: the session pooler's connection string)"
         return [f"DATABASE_URL is missing: this command needs a Postgres connection {mend}"]
     if need == "encryption" and not settings.encryption_keys and "ENCRYPTION_KEY" not in invalid:
-        return [f"ENCRYPTION_KEY is missing: tokens are stored encrypted; make a key: {MAKE_KEY}"]
+        return [
+            "ENCRYPTION_KEY is missing: tokens are stored encrypted. If some are already, put back "
+            f"the key they were encrypted with; else make one: {MAKE_KEY}"
+        ]
     wanted = {
         "matomo": {
             "MATOMO_API_URL": settings.matomo_api_url,
@@ -240,6 +257,7 @@ class _Reader:
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
+        self.asked: set[str] = set()
         self.invalid: dict[str, str] = {}
 
     def settings(self) -> Settings:
@@ -281,7 +299,9 @@ class _Reader:
         )
 
     def read(self, name: str, parse: Callable[[str], T], alias: str | None = None) -> T | None:
-        found = next((n for n in (name, alias) if n and n in self.values), None)
+        names = [n for n in (name, alias) if n]
+        self.asked.update(names)
+        found = next((n for n in names if n in self.values), None)
         if found is None:
             return None
         try:

@@ -19,7 +19,9 @@ from db import Database
 from fetchers.alert_targets import Ping, ping, send_message
 from fetchers.errors import FetchError
 from jobs.alert_rules import (
+    FAILED,
     LASTING_RUNS,
+    STALE,
     Alert,
     Decision,
     Outcome,
@@ -32,7 +34,7 @@ from jobs.run_failures import WrongRequest, failure_of
 from models import Failure
 from storage.errors import DatabaseError
 from storage.runs import StoredRun
-from summary import failure_lines
+from summary import count, failure_lines
 
 if TYPE_CHECKING:
     from jobs.recording import Run
@@ -64,6 +66,7 @@ class Alerts:
         self.job = job
         self.started_at = now
         self._memory = memory
+        self._target_days_ago = settings.target_days_ago
         self.told = False
 
     def started(self) -> None:
@@ -74,7 +77,7 @@ class Alerts:
     ) -> None:
         """Tell how the run ended. `remember` keeps the open alerts in the run's row, if it can."""
         self.told = True
-        body = "\n".join(run.summary or failure_lines(run.failures, {}))
+        body = "\n".join(run.summary or [f"FAILED: {self.job}", *failure_lines(run.failures, {})])
         self._ping("success" if status == "complete" else "fail", body)
         if self._webhook is None:
             return
@@ -119,7 +122,7 @@ class Alerts:
                 log.warning("alerts go by this run alone: %s", error.message)
             else:
                 alerts = {alert.key: alert for alert in newest_alerts(runs)}
-                last_complete = last_complete_at(complete, runs)
+                last_complete = last_complete_at(complete, runs, self._target_days_ago)
         alerts |= {alert.key: alert for alert in self._read_memory()}
         return list(alerts.values()), last_complete
 
@@ -149,14 +152,13 @@ class Alerts:
 def alerting(
     settings: Settings, job: str, now: datetime, *, wanted: bool = True
 ) -> Iterator[Alerts]:
-    """Tell that a run starts, and that it failed where it ends before it could tell so itself.
+    """Tell that a run failed where it ends before it could tell so itself.
 
     What a person asked for wrongly is answered on their terminal, and nobody else is told.
     """
     from jobs.recording import Run
 
     alerts = Alerts(settings, job, now, wanted=wanted)
-    alerts.started()
     try:
         yield alerts
     except BaseException as error:
@@ -172,9 +174,12 @@ def newest_alerts(runs: list[StoredRun]) -> list[Alert]:
     return from_json(kept)
 
 
-def last_complete_at(complete: list[StoredRun], runs: list[StoredRun]) -> datetime | None:
-    """When all sites were last complete; if they never were, when the first of `runs` began."""
-    ends = [run.finished_at or run.started_at for run in complete if not run.narrowed]
+def last_complete_at(
+    complete: list[StoredRun], runs: list[StoredRun], target_days_ago: int
+) -> datetime | None:
+    """When a nightly run was last complete; if none ever was, when the first of `runs` began."""
+    nights = [run for run in complete if run.is_nightly(target_days_ago)]
+    ends = [run.finished_at or run.started_at for run in nights]
     return max(ends) if ends else min((run.started_at for run in runs), default=None)
 
 
@@ -189,9 +194,9 @@ def message(job: str, decision: Decision, run: Run) -> str:
         since = f"{decision.stale_since:%Y-%m-%d %H:%M} UTC"
         lines += [f"no complete run since {since}", "  -> aggregator.py runs --failed"]
     if decision.recovered:
-        lines += ["recovered", *(f"  {_name(alert)}" for alert in decision.recovered)]
+        lines += [f"recovered: {_name(alert)}" for alert in decision.recovered]
     if run.summary:
-        lines += ["", run.summary[-1]]
+        lines += ["", "this run:", run.summary[0], run.summary[-1]]
     return "\n".join(lines)
 
 
@@ -200,6 +205,10 @@ def _told(failures: list[Failure], run: Run) -> list[str]:
 
 
 def _name(alert: Alert) -> str:
-    whose = f"account {alert.account}" if alert.account else ""
-    parts = (alert.source or "complete runs", whose, alert.kind)
-    return ", ".join(part for part in parts if part)
+    """`gsc, account 7c2c: credentials`, as it was told."""
+    if alert.what == STALE:
+        return "a run was complete again"
+    if alert.what == FAILED:
+        return f"runs can begin again (it was: {alert.source}, {alert.kind})"
+    whose = f"{alert.source}, account {alert.account}" if alert.account else alert.source
+    return f"{whose}: {alert.kind} (of {count(len(alert.told), 'site')})"

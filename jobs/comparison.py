@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from jobs.daily_plan import Plan
-from models import GSC_METRICS, MATOMO_METRICS, Failure, Master, SiteId, StoredDay
+from models import GSC_METRICS, MATOMO_METRICS, Failure, Master, SiteId, StoredDay, Window
 from storage.runs import StoredRun
 
 EQUAL, REVISED, MISSING, DIFFERENT, UNKNOWN = "equal", "revised", "missing", "different", "unknown"
@@ -26,9 +26,9 @@ REASONS = {
     DIFFERENT: "numbers differ from the source's, and no recorded run has stored them",
 }
 MENDS = {
-    REVISED: "`aggregator.py reconcile --repair` with these days stores the source's numbers",
-    MISSING: "`aggregator.py reconcile --repair` with these days stores them",
-    DIFFERENT: "see who else writes daily_analytics; `reconcile --repair` stores the source's",
+    REVISED: "`{command}` stores the source's numbers",
+    MISSING: "`{command}` stores them",
+    DIFFERENT: "see who else writes daily_analytics; `{command}` stores the source's",
 }
 
 
@@ -102,14 +102,20 @@ def differences(compared: Iterable[Compared]) -> list[Compared]:
     return [number for number in compared if number.verdict in REASONS]
 
 
-def as_failures(different: Iterable[Compared]) -> list[Failure]:
+def as_failures(different: Iterable[Compared], window: Window) -> list[Failure]:
     """One failure for each verdict, source and site, with its days."""
+    command = f"aggregator.py reconcile --from {window.first} --to {window.last} --repair"
     days: dict[tuple[str, str, SiteId], set[date]] = {}
     for number in different:
         days.setdefault((number.verdict, number.asked, number.site_id), set()).add(number.day)
     return [
         Failure(
-            verdict, source, REASONS[verdict], MENDS[verdict], (site_id,), tuple(sorted(of_site))
+            verdict,
+            source,
+            REASONS[verdict],
+            MENDS[verdict].format(command=command),
+            (site_id,),
+            tuple(sorted(of_site)),
         )
         for (verdict, source, site_id), of_site in days.items()
     ]

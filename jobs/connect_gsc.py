@@ -6,14 +6,14 @@ import argparse
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 from urllib.parse import urlsplit
 
 from config import LOOPBACK, InvalidSettings, Settings
 from db import Database, open_database
 from exit_status import COMPLETE, COULD_NOT_RUN, INCOMPLETE
-from fetchers.errors import FetchError, SettingsError
+from fetchers.errors import FetchError, SettingsError, outcome_of
 from fetchers.google_consent import (
     AGAIN,
     Client,
@@ -24,15 +24,18 @@ from fetchers.google_consent import (
     read_pasted,
 )
 from fetchers.gsc import list_properties
+from fetchers.gsc_property import Property
 from fetchers.http import Http
 from fetchers.loopback import Loopback
 from jobs.gsc_coverage import find_coverage, report_coverage
+from jobs.run_failures import CannotRun
 from jobs.sources import open_google_account, open_http
 from jobs.standard_input import read_line
 from jobs.stored_tokens import find_account, store_token
 from logs import report, report_error
-from models import SiteId
+from models import Site, SiteId
 from stopping import Stop
+from summary import count
 
 WAIT_SECONDS = 300.0
 PASTES = 3
@@ -60,11 +63,39 @@ def connect_gsc(arguments: argparse.Namespace, settings: Settings) -> int:
     except FetchError as error:
         report_error("Not connected, nothing was stored:", [error.message], error.mend)
         return COULD_NOT_RUN if isinstance(error, SettingsError) else INCOMPLETE
+    listed = outcome_of(lambda: list_properties(open_google_account(token, settings, http)))
     # Opened again: a consent may take minutes, and connections that rest are cut.
     with open_database(settings) as database:
+        sites = database.read_sites()
+        if arguments.account is not None and not isinstance(listed, FetchError):
+            check_same_account(sites, find_account(database, arguments.account).id, listed)
         account_id = store_token(database, token, settings.encryption_keys, arguments.account)
-        report(f"Connected. The refresh token is stored: account {account_id}", account=account_id)
-        return _list_sites(database, account_id, token, settings, http)
+    report(f"Connected. The refresh token is stored: account {account_id}", account=account_id)
+    if isinstance(listed, FetchError):
+        title = "Connected, but which sites it covers could not be listed:"
+        report_error(title, [listed.message], listed.mend)
+        return INCOMPLETE
+    report_coverage(account_id, listed, find_coverage(sites, account_id, listed))
+    return COMPLETE
+
+
+def check_same_account(
+    sites: Sequence[Site], account_id: SiteId, listed: Sequence[Property]
+) -> None:
+    """A consent given with another Google account must not replace a token that may be good.
+
+    Raises:
+        CannotRun: none of the account's own sites is covered by what this one sees.
+    """
+    coverage = find_coverage(sites, account_id, listed)
+    own = [site for site, _ in coverage.covered if site.gsc_account_id == account_id]
+    if coverage.denied and not own:
+        raise CannotRun(
+            f"this Google account covers none of the {count(len(coverage.denied), 'site')} of "
+            f"account {account_id}: nothing was stored",
+            "sign in with the Google account that sees their properties; for another account leave "
+            "--account out",
+        )
 
 
 def check_token_address(settings: Settings) -> None:
@@ -148,18 +179,3 @@ def paste_answer(url: str, read: Callable[[str], str], source: TextIO | None) ->
             problem = error
             report(f"{error.message[0].upper()}{error.message[1:]}: {error.mend}. Paste it here:")
     raise problem
-
-
-def _list_sites(
-    database: Database, account_id: SiteId, token: str, settings: Settings, http: Http
-) -> int:
-    """What the new token is worth; it is stored whatever comes of this."""
-    try:
-        client = open_google_account(token, settings, http)
-        listed = list_properties(client)
-    except FetchError as error:
-        title = "Connected, but which sites it covers could not be listed:"
-        report_error(title, [error.message], error.mend)
-        return INCOMPLETE
-    report_coverage(account_id, listed, find_coverage(database.read_sites(), account_id, listed))
-    return COMPLETE

@@ -83,20 +83,28 @@ def choose_sites(sites: Iterable[Site], wanted: Collection[str]) -> list[Site]:
     Raises:
         CannotRun: there are none. WrongRequest: an asked one is not among them.
     """
-    by_id = {str(site.id): site for site in sites}
-    if not by_id:
+    sites = list(sites)
+    if not sites:
         raise CannotRun(
             "no sites to work on: the table sites shows no row with status_deployment = 'deployed'",
             "insert one row per site with status_deployment = 'deployed' (README, Database); if "
             "there are such rows, row level security hides them: use the service key "
             "(SUPABASE_SERVICE_KEY), or the role that owns the tables (DATABASE_URL)",
         )
-    unknown = [site_id for site_id in wanted if site_id not in by_id]
+    found = {words: [site for site in sites if is_called(site, words)] for words in wanted}
+    unknown = [words for words, of_these in found.items() if not of_these]
     if unknown:
         raise WrongRequest(
-            f"no deployed site has the id {', '.join(unknown)}", "take the ids from table sites"
+            f"no deployed site has the id or domain {', '.join(unknown)}",
+            "take it from the table sites; its status_deployment must be 'deployed'",
         )
-    return [by_id[site_id] for site_id in dict.fromkeys(wanted)] if wanted else list(by_id.values())
+    asked = {site.id: site for of_these in found.values() for site in of_these}
+    return list(asked.values()) if wanted else sites
+
+
+def is_called(site: Site, words: str) -> bool:
+    """Whether somebody means this site: by its id or its domain, in whatever case."""
+    return words.strip().casefold() in (str(site.id).casefold(), site.domain.strip().casefold())
 
 
 def make_plan(

@@ -48,6 +48,9 @@ def log_sources(plan: Plan, matomo: MatomoResult, gsc: SearchConsoleResult) -> N
     ):
         if asked:
             wanted = sum(1 for days in asked.values() if days)
+            if not wanted:
+                log.info("%s: nothing is missing in these days", name)
+                continue
             log.info("%s: numbers for %d of %s", name, got, count(wanted, "site"))
     per_day = Counter(day for days in gsc.waiting.values() for day in days)
     for day, sites in sorted(per_day.items()):

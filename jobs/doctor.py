@@ -14,11 +14,13 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from config import Settings, env_file_warning
+from config import Settings, env_file_warning, unknown_names
 from db import Database, open_database
 from exit_status import SIGNAL_BASE
 from fetchers.errors import FetchError, outcome_of
 from fetchers.http import Http
+from jobs.daily_plan import is_called
+from jobs.doctor_alerts import check_alerts
 from jobs.doctor_clocks import check_clocks
 from jobs.doctor_database import check_database, check_history, check_migrations, check_tables
 from jobs.doctor_google import check_google
@@ -74,7 +76,7 @@ class Examination:
 Check = Callable[[Examination], Iterable[Finding]]
 
 DATABASE_CHECKS: tuple[Check, ...] = (check_tables, check_migrations, check_history)
-SOURCE_CHECKS: tuple[Check, ...] = (check_clocks, check_matomo, check_google)
+SOURCE_CHECKS: tuple[Check, ...] = (check_alerts, check_clocks, check_matomo, check_google)
 """These ask remote APIs, and run side by side."""
 
 
@@ -129,15 +131,11 @@ def check_settings(settings: Settings, problems: list[str], dotenv: Path) -> Ite
         yield Finding(ADVICE, "settings", message, f"use https:// in {name}")
     if warning := env_file_warning(dotenv):
         yield Finding(ADVICE, "settings", warning)
-    if settings.healthcheck_url is None and settings.alert_webhook_url is None:
-        yield Finding(
-            ADVICE,
-            "alerts",
-            "nobody is told when a run fails, or when cron stops starting it",
-            "set HEALTHCHECK_URL or ALERT_WEBHOOK_URL (.env.example)",
-        )
-    else:
-        yield Finding(OK, "alerts", "runs tell of themselves")
+    for name in unknown_names(dotenv):
+        message = f"{name} in .env is no variable of this program"
+        yield Finding(ADVICE, "settings", message, "see .env.example for how it is spelled")
+    if problems and not dotenv.exists():
+        yield Finding(ADVICE, "settings", f"there is no {dotenv}", "cp .env.example .env")
 
 
 def _open_database(seen: Examination, stack: ExitStack) -> Iterator[Finding]:
@@ -158,7 +156,7 @@ def _look(seen: Examination, site_id: str | None, stop: Stop) -> Iterator[Findin
         yield from _one_after_the_other([check_database], seen, stop)
         seen.sites = seen.all_sites
         if site_id is not None and seen.all_sites:
-            seen.sites = [site for site in seen.all_sites if str(site.id) == site_id]
+            seen.sites = [site for site in seen.all_sites if is_called(site, site_id)][:1]
             if not seen.sites:
                 yield _unknown_site(site_id)
                 return
@@ -173,8 +171,8 @@ def _unknown_site(site_id: str) -> Finding:
     return Finding(
         BLOCKED,
         "database",
-        f"no deployed site has the id {site_id}",
-        "take the id from table sites; its status_deployment must be 'deployed'",
+        f"no deployed site has the id or domain {site_id}",
+        "take it from the table sites; its status_deployment must be 'deployed'",
     )
 
 

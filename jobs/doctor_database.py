@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from jobs.alerts import last_complete_at
 from jobs.doctor_clocks import clock_finding
 from jobs.findings import ADVICE, BLOCKED, FAIL, OK, Finding
 from jobs.stored_tokens import is_encrypted
+from models import Site
 from storage.errors import MIGRATE, DatabaseError, MissingRelation
 from storage.migrations import read_status
 from storage.postgres_tls import tls_advice_of
@@ -85,17 +87,28 @@ def check_database(seen: Examination) -> Iterator[Finding]:
         )
     else:
         yield Finding(OK, "database", f"answers, with {count(len(seen.all_sites), 'site')}")
+    yield from _same_domains(seen.all_sites)
     if any(site.gsc_account_id is not None for site in seen.all_sites):
         yield from _read_accounts(seen)
     stored = [account.refresh_token.strip() for account in seen.accounts or ()]
     plain = sum(bool(token) and not is_encrypted(token) for token in stored)
     if plain:
         message = f"{count(plain, 'refresh token')} stored in plain text"
-        mend = "set ENCRYPTION_KEY, then: aggregator.py tokens --encrypt"
+        first = "" if seen.settings.encryption_keys else "set ENCRYPTION_KEY, then: "
+        mend = f"{first}aggregator.py tokens --encrypt"
         yield Finding(ADVICE, "database", message, mend)
     if advice := tls_advice_of(seen.settings.database_url or ""):
         what, _, mend = advice.partition(": ")
         yield Finding(ADVICE, "database", what, mend)
+
+
+def _same_domains(sites: Sequence[Site]) -> Iterator[Finding]:
+    domains = Counter(site.domain.strip().casefold() for site in sites)
+    for domain, number in domains.items():
+        if number > 1:
+            ids = tuple(site.id for site in sites if site.domain.strip().casefold() == domain)
+            message = f"{number} rows of table sites have the domain {domain}"
+            yield Finding(ADVICE, "database", message, "keep one, or correct the others", ids)
 
 
 def _read_accounts(seen: Examination) -> Iterator[Finding]:
@@ -121,7 +134,9 @@ def check_tables(seen: Examination) -> Iterator[Finding]:
         weak = [*_missing_keys(schema), *_unwritable(schema), *_open_tables(schema, seen)]
         yield from weak
         if not (lacking or weak):
-            yield Finding(OK, "database", "tables, columns, keys, rights and row level security are right")
+            yield Finding(
+                OK, "database", "tables, columns, keys, rights and row level security are right"
+            )
         yield clock_finding("the database", schema.now - datetime.now(UTC))
     yield from _row_cap(seen)
 
@@ -162,20 +177,22 @@ def check_history(seen: Examination) -> Iterator[Finding]:
         complete = seen.database.read_runs(
             RUNS_READ, job="daily", statuses=("complete",), failures=False
         )
+        nights = [run for run in runs if run.is_nightly(seen.settings.target_days_ago)]
     except MissingRelation:
         return  # check_tables has said so
     except DatabaseError as error:
         yield Finding(ADVICE, "history", error.message, error.mend)
         return
-    if not runs:
+    if not nights:
         yield Finding(OK, "history", "no nightly run yet")
         return
-    last = runs[0]
+    last = nights[0]
     when = f"{last.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    since = last_complete_at(complete, runs)
+    since = last_complete_at(complete, nights, seen.settings.target_days_ago)
     if since is not None and seen.now - since > COMPLETE_WITHIN:
         hours = (seen.now - since) // timedelta(hours=1)
-        message = f"no complete nightly run for {hours} hours (the last, {when}: {last.status})"
+        ago = f"{hours} hours" if hours < 72 else f"{hours // 24} days"
+        message = f"no complete nightly run for {ago} (the last, {when}: {last.status})"
         yield Finding(ADVICE, "history", message, "aggregator.py runs --failed")
     else:
         message = f"the last nightly run, {when}: {last.status}"

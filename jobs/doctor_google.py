@@ -10,7 +10,7 @@ from fetchers.errors import FetchError, SettingsError, interrupted, outcome_of
 from fetchers.gsc import list_properties
 from fetchers.gsc_property import Properties, Property, choose_property, explain_choice
 from jobs.findings import FAIL, OK, Finding
-from jobs.gsc_accounts import Account, decrypt_token
+from jobs.gsc_accounts import Account, decrypt_token, name_account
 from jobs.sources import open_google_account
 from models import Site, SiteId
 from summary import count
@@ -67,7 +67,8 @@ def _account_findings(account: Account, listed: list[Property] | FetchError) -> 
         ids = tuple(site.id for site in account.sites)
         # Our own settings are no account's failure, and said once for all of them.
         whose = None if isinstance(listed, SettingsError) else account.id
-        yield Finding(FAIL, "google", listed.message, listed.mend, ids, whose)
+        mend = name_account(listed.mend, whose)
+        yield Finding(FAIL, "google", listed.message, mend, ids, whose)
         return
     chosen = list(_choices(account.sites, listed, account.id))
     well = sum(finding.status == OK for finding in chosen)

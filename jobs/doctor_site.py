@@ -91,4 +91,4 @@ def _is_about(failure: Mapping[str, Any], source: str, site: Site, day: date) ->
 def _asked_search_console(run: StoredRun) -> bool:
     """Whether a run asked for every site's clicks, and got some."""
     ended = run.status in ("complete", "incomplete")
-    return ended and not run.narrowed and bool(run.counts.get("gsc"))
+    return ended and not run.counts.get("only_sites") and bool(run.counts.get("gsc"))

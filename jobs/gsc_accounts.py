@@ -37,6 +37,13 @@ def group_by_account(plan: Plan, site_ids: Iterable[SiteId]) -> list[Account]:
     return list(groups.values())
 
 
+def name_account(mend: str, account_id: SiteId | None) -> str:
+    """What mends it, with this account's id where the command wants one."""
+    if account_id is None:
+        return mend
+    return mend.replace("--account ID", f"--account {account_id}")
+
+
 def decrypt_token(account_id: SiteId, stored: str | None, keys: Sequence[str]) -> str:
     """The refresh token of an account, and never printed from here on.
 
@@ -59,7 +66,7 @@ def decrypt_token(account_id: SiteId, stored: str | None, keys: Sequence[str]) -
     except UnreadableToken:
         if not keys:
             raise SettingsError(
-                "refresh tokens are stored encrypted, and ENCRYPTION_KEY is not set",
+                "refresh tokens are stored encrypted, and ENCRYPTION_KEY is not set or not usable",
                 mend="set ENCRYPTION_KEY to the key they were encrypted with",
             ) from None
         raise CredentialsError(

@@ -10,6 +10,7 @@ from fetchers.errors import FetchError, TargetDenied
 from fetchers.gsc_property import Properties, Property, choose_property
 from logs import report
 from models import Site, SiteId
+from summary import count
 
 IDS_PER_LINE = 2
 
@@ -17,9 +18,11 @@ IDS_PER_LINE = 2
 @dataclass(slots=True)
 class Coverage:
     """covered: sites of this account, and of none, with their property. denied: this account's
-    own sites that it does not cover, with why."""
+    own sites that it does not cover, with why. others: how many sites of other accounts it covers.
+    """
 
     covered: list[tuple[Site, str]] = field(default_factory=list)
+    others: dict[SiteId, int] = field(default_factory=dict)
     denied: list[tuple[Site, FetchError]] = field(default_factory=list)
 
     @property
@@ -30,17 +33,20 @@ class Coverage:
 def find_coverage(
     sites: Iterable[Site], account_id: SiteId, listed: Sequence[Property]
 ) -> Coverage:
-    """The deployed sites that this account's properties cover; other accounts' are left out."""
+    """The deployed sites that this account's properties cover; other accounts' are only counted."""
     properties, coverage = Properties(listed), Coverage()
     for site in sites:
-        if site.gsc_account_id not in (None, account_id):
-            continue
+        linked_to = site.gsc_account_id
         try:
             url = choose_property(site.domain, site.gsc_property, properties)
-            coverage.covered.append((site, url))
         except TargetDenied as error:
-            if site.gsc_account_id is not None:
+            if linked_to == account_id:
                 coverage.denied.append((site, error))
+            continue
+        if linked_to in (None, account_id):
+            coverage.covered.append((site, url))
+        elif linked_to is not None:
+            coverage.others[linked_to] = coverage.others.get(linked_to, 0) + 1
     return coverage
 
 
@@ -65,7 +71,7 @@ def report_coverage(account_id: SiteId, listed: Sequence[Property], coverage: Co
     """Say which sites are covered, which of this account's are not, and what links the rest."""
     verified = sum(p.verified for p in listed)
     report(
-        f"The account sees {verified} properties and covers {len(coverage.covered)} sites"
+        f"The account sees {verified} properties and covers {count(len(coverage.covered), 'site')}"
         + (":" if coverage.covered else "; none of the sites without an account is among them"),
         properties=verified,
         covered=len(coverage.covered),
@@ -73,6 +79,9 @@ def report_coverage(account_id: SiteId, listed: Sequence[Property], coverage: Co
     for site, url in coverage.covered:
         new = "" if site.gsc_account_id is not None else "  (not linked yet)"
         report(f"  {site.domain}  {url}{new}", site=site.id, property=url)
+    for other, number in coverage.others.items():
+        report(f"Linked to account {other} already: {count(number, 'site')} that it sees.")
+        report(f"If that one's consent has ended, renew it: connect-gsc --account {other}")
     if coverage.denied:
         _report_denied(coverage)
     if coverage.to_link:
@@ -91,6 +100,3 @@ def _report_denied(coverage: Coverage) -> None:
         domains = ", ".join(site.domain for site in sites)
         report(f"  {domains}: {message}", sites=[site.id for site in sites])
         report(f"    -> {mend}")
-    if len(coverage.to_link) == len(coverage.covered):
-        report("It covers none of them: was consent given with another Google account than before?")
-        report("Then run connect-gsc --account again, and sign in with the right one.")

@@ -10,17 +10,18 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from db import Database
-from logs import log, printable, report
+from logs import excerpt, log, printable, report
 from models import Failure, SiteId, Window
 from storage.errors import DatabaseRefused, MissingRelation
 from storage.runs import StoredRun
-from summary import count, failure_lines
+from summary import count, failure_lines, merge_failures
 
 NOT_COMPLETE = ("incomplete", "failed")
 INTERNAL = ("process", "alerts")
 """Counts that this program keeps for itself."""
 
 STYLES = {"complete": "green", "incomplete": "yellow", "failed": "red", "running": "cyan"}
+LONGEST_MESSAGE = 90
 COLUMNS = ("started (UTC)", "job", "status", "took", "days", "counts", "failures")
 
 
@@ -102,8 +103,10 @@ def table_cells(run: StoredRun) -> list[str]:
     failures = run.failures or []
     reason = ""
     if failures:
-        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-        reason = f"{failures[0].get('source')}: {failures[0].get('message')}{more}"
+        reasons = len(merge_failures(map(stored_failure, failures)))
+        more = f" and {count(reasons - 1, 'other reason')}" if reasons > 1 else ""
+        message = excerpt(str(failures[0].get("message")), LONGEST_MESSAGE)
+        reason = f"{failures[0].get('source')}: {message}{more}"
     return [
         f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}",
         run.job,

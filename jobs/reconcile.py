@@ -90,7 +90,7 @@ def reconcile(arguments: argparse.Namespace, settings: Settings, now: datetime) 
             repaired = _repair(database, plan, different, run)
         else:
             repaired = 0
-            run.failures += as_failures(different)
+            run.failures += as_failures(different, window)
         run.counts |= {"sites": len(plan.sites), "compared": len(compared)}
         run.counts |= {**count_verdicts(compared), "repaired": repaired}
         run.counts["differences"] = [_as_json(number) for number in different[:SHOWN]]
@@ -154,11 +154,16 @@ def _repair(database: Database, plan: Plan, different: Sequence[Compared], run: 
 def _summary_lines(run: Run, different: Sequence[Compared]) -> list[str]:
     """What differs, by site and day; the failures; one line of totals."""
     counts = run.counts
-    lines = [_difference_line(number, run) for number in different[:SHOWN]]
+    lines = sorted(_difference_line(number, run) for number in different[:SHOWN])
     if len(different) > SHOWN:
         lines.append(f"... and {len(different) - SHOWN} more numbers")
     failures = failure_lines(run.failures, run.names)
+    sites = len({number.site_id for number in different})
+    verdict = "EQUAL: what is known is as the sources have it"
+    if different:
+        verdict = f"DIFFERENT: {count(len(different), 'number')} of {count(sites, 'site')}"
     return [
+        verdict,
         *lines,
         *([*failures, ""] if failures else []),
         f"Compared {counts['compared']} numbers of {counts['sites']} sites. "

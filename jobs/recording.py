@@ -6,14 +6,14 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from config import Settings
-from db import Database
+from config import InvalidSettings, Settings
+from db import Database, open_database
 from jobs.alerts import Alerts
 from jobs.run_failures import WrongRequest, failure_of
 from logs import printable
@@ -32,7 +32,8 @@ DIED = Failure(
     kind="interrupted",
     source="run",
     message="the run died without a word (killed, or the machine went down)",
-    mend="nothing to do if the next run is complete: it reads these days again",
+    mend="nothing to do for the nightly run: the next one reads the last days again; "
+    "a backfill: run its days again with --gaps",
 )
 
 log = logging.getLogger("aggregator.runs")
@@ -70,6 +71,7 @@ def recorded_run(
     keep: False leaves no trace (a dry run).
     """
     run = Run()
+    alerts.started()
     history = _History(database, alerts.job, alerts.started_at, kept=keep)
     history.close_dead_runs(settings.run_deadline_seconds)
     history.start(window)
@@ -85,6 +87,22 @@ def recorded_run(
     history.finish(status, run)
     alerts.ended(status, run, database, history.keep_alerts)
     history.forget_old_runs()
+
+
+def record_failed_start(
+    settings: Settings, alerts: Alerts, error: InvalidSettings, *, keep: bool
+) -> None:
+    """A run that its settings keep from beginning has a row too, where they name a database."""
+    named = settings.supabase_service_key if settings.supabase_url else settings.database_url
+    if not (keep and named):
+        return
+    once = replace(settings, http_attempts=1)
+    with (
+        suppress(InvalidSettings, DatabaseError),
+        open_database(once) as database,
+        recorded_run(database, None, settings, alerts),
+    ):
+        raise error
 
 
 class _History:
@@ -151,6 +169,10 @@ class _History:
             days = KEPT.days
             log.warning("runs older than %d days stay: %s -> %s", days, error.message, error.mend)
 
+    def _close_as_failed(self, run_id: SiteId) -> None:
+        record = RunRecord("failed", finished_at=self._started_at, failures=[_as_json(DIED)])
+        self._database.update_run(run_id, record)
+
     def _end_with(self, record: RunRecord) -> None:
         run_id = self._run_id
         if run_id is not None:
@@ -161,17 +183,18 @@ class _History:
         """Open runs whose process is gone; of other machines, those long past their deadline."""
 
         def close() -> None:
+            dead = {}
             for run_id, started_at, counts in self._database.read_open_runs(self._job):
-                now = self._started_at
-                overdue = now - started_at > timedelta(seconds=deadline) + MARGIN
-                if not _has_died(counts, overdue=overdue):
-                    log.warning("another run of this job is under way: %s", f"{started_at:%F %T}")
+                overdue = self._started_at - started_at > timedelta(seconds=deadline) + MARGIN
+                if _has_died(counts, overdue=overdue):
+                    dead[run_id] = f"{started_at:%F %T}"
                 else:
-                    record = RunRecord(status="failed", finished_at=now, failures=[_as_json(DIED)])
-                    self._database.update_run(run_id, record)
-                    log.warning(
-                        "the run of %s never ended: closed as failed", f"{started_at:%F %T}"
-                    )
+                    log.warning("another run of this job is under way: %s", f"{started_at:%F %T}")
+            # A process writes its end before it is gone: one that just ended is open no more.
+            still_open = self._database.read_open_runs(self._job) if dead else []
+            for run_id in [run_id for run_id, _, _ in still_open if run_id in dead]:
+                self._close_as_failed(run_id)
+                log.warning("the run of %s never ended: closed as failed", dead[run_id])
 
         self._try(close)
 

@@ -26,6 +26,7 @@ from jobs.stored_tokens import (
 )
 from logs import redact, report, report_error
 from storage.errors import RowsRefused
+from summary import count
 
 PASSES = 3
 """A token that somebody else changed meanwhile is read again, so often at most."""
@@ -97,7 +98,11 @@ def read_refresh_token(source: TextIO | None, keys: Sequence[str]) -> str:
     """
     text = read_line(source, hidden_prompt="Refresh token: ")
     redact.add([text])
+    text = text.strip("\"'")
+    redact.add([text])
     mend = "pass one refresh token (1//…) on standard input, or run connect-gsc"
+    if source is not None and not source.isatty() and read_line(source):
+        raise CannotRun("standard input holds more than one line", mend)
     if not text:
         raise CannotRun("standard input holds no token", mend)
     if not text.isascii() or not text.isprintable() or " " in text:
@@ -162,10 +167,10 @@ def _rewrite(
 
 
 def _report_counts(action: str, outcome: Outcome) -> None:
-    done = "encrypted" if action == "encrypt" else "encrypted under the newest key"
-    line = f"{outcome.changed} tokens {done}, {outcome.fine} were already"
+    done = "encrypted" if action == "encrypt" else "encrypted under the first key"
+    line = f"{count(outcome.changed, 'token')} {done}, {outcome.fine} already there"
     if outcome.empty:
-        line += f", {outcome.empty} accounts have none"
+        line += f", {count(outcome.empty, 'account')} without one"
     report(line, changed=outcome.changed, fine=outcome.fine, empty=outcome.empty)
 
 
@@ -181,6 +186,9 @@ def _report_rest(action: str, outcome: Outcome, keys: Sequence[str]) -> int:
         )
         return INCOMPLETE
     if action == "rotate" and len(keys) > 1:
-        report("Every token is readable with the newest key: the older ones may be dropped from")
-        report("ENCRYPTION_KEY, on every machine that reads these tokens.")
+        if not outcome.changed:
+            report("Nothing has changed: if the first key of ENCRYPTION_KEY is not your new one,")
+            report("put the new one first and run this again.")
+        report("Every token is under the FIRST key of ENCRYPTION_KEY: only the keys behind it")
+        report("may be dropped, on every machine that reads these tokens.")
     return COMPLETE

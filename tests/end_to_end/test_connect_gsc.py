@@ -152,14 +152,20 @@ def test_an_account_is_renewed_in_its_row(night: Night) -> None:
     check_nothing_leaks(night, done)
 
 
-def test_consent_of_the_wrong_account_names_the_sites_it_does_not_cover(night: Night) -> None:
+def test_consent_of_the_wrong_account_replaces_no_token(night: Night) -> None:
+    before = tokens(night)
     done = Person(night, "--account", seed.account_id(2))(account=1)
+    assert done.status == 2, done
+    assert tokens(night) == before
+    assert "covers none of the 7 sites of account" in done.err
+    assert "-> sign in with the Google account that sees their properties" in done.err
+    check_nothing_leaks(night, done)
+
+
+def test_a_new_account_that_sees_the_sites_of_another_says_which_to_renew(night: Night) -> None:
+    done = Person(night)(account=1)
     assert done.status == 0, done
-    assert "Not covered, of this account's own sites: 7" in done.out
-    assert night.world.domain(2) in done.out
-    assert "the account has no Search Console property of this site" in done.out
-    assert "was consent given with another Google account" in done.out
-    assert "-> add the account as a user" in done.out
+    assert f"renew it: connect-gsc --account {seed.account_id(1)}" in done.out
 
 
 def test_a_bare_code_is_enough(night: Night) -> None:

@@ -64,7 +64,7 @@ def test_a_machine_on_which_all_is_well_is_ready(kind: str, night: Night) -> Non
     assert re.fullmatch(r"Ready: 0 problems, 0 advice, \d+ well\.", done.last_line), done
     for words in (
         "everything that a nightly run needs is set",
-        "runs tell of themselves",
+        "the health check (HEALTHCHECK_URL) can be reached",
         "answers, with 20 sites",
         "tables, columns, keys, rights and row level security are right",
         "this machine and Matomo agree on the time",
@@ -82,8 +82,13 @@ def test_a_machine_on_which_all_is_well_is_ready(kind: str, night: Night) -> Non
 
 
 def test_after_a_night_the_history_is_well_too(night: Night) -> None:
-    assert night.run(*asking_for(final_days(night.world))).status == 0
+    assert night.run().status == 0
     assert said(doctor(night, status=0), "the last nightly run", ": complete")
+
+
+def test_a_backfill_of_old_days_is_no_nightly_run(night: Night) -> None:
+    assert night.run(*asking_for(final_days(night.world))).status == 0
+    assert said(doctor(night, status=0), "no nightly run yet")
 
 
 def test_every_site_has_its_chosen_property_with_the_reason(night: Night) -> None:
@@ -374,7 +379,7 @@ def test_a_site_that_is_not_there_or_not_deployed_is_said(status: str | None, ni
             status, site,
         )  # fmt: skip
     [problem] = problems(doctor(night, "--site", site, status=2))
-    assert f"no deployed site has the id {site}" in problem["message"]
+    assert f"no deployed site has the id or domain {site}" in problem["message"]
     assert night.sandbox.requests() == []
 
 

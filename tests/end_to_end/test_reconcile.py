@@ -122,7 +122,8 @@ def test_its_report_is_in_the_run_history(stored_night: Night) -> None:
     assert (failure["kind"], failure["sites"], failure["days"]) == (
         "different", [seed.site_id(5)], [str(first)],
     )  # fmt: skip
-    assert "reconcile --repair" in failure["mend"]
+    asked = " ".join(asking_for(final_days(night.world)))
+    assert f"`aggregator.py reconcile {asked} --repair`" in failure["mend"]
 
 
 def test_what_a_source_does_not_say_is_unknown_and_never_repaired(stored_night: Night) -> None:

@@ -16,11 +16,13 @@ HOOK = "/services/T000/B000/sentinel-hook"
 
 @dataclass
 class Receiver:
-    """Answers every POST with `status` and `answer`, after `seconds`."""
+    """Answers every POST with `status` and `answer`; where its path ends with `slow`, after
+    `seconds`."""
 
     status: int = 200
     answer: bytes = b"OK"
     seconds: float = 0.0
+    slow: str = ""
     got: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -30,7 +32,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
                 receiver.got.append((self.path, self.headers.get("Content-Type", ""), body))
-                time.sleep(receiver.seconds)
+                time.sleep(receiver.seconds if self.path.endswith(receiver.slow) else 0)
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", str(len(receiver.answer)))
                 self.end_headers()

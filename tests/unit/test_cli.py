@@ -102,7 +102,7 @@ def test_flags_may_stand_before_or_after_the_command(
         ("--log-format xml", "invalid choice"),
         ("--source bing", "invalid choice"),
         ("--site", "expected one argument"),
-        ("nightly", "unrecognized arguments"),
+        ("nightly", "there is no command 'nightly'"),
         ("demo --gaps", "unrecognized arguments"),
         ("migrate --date 2026-11-19", "unrecognized arguments"),
     ],

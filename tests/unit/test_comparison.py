@@ -118,7 +118,10 @@ def test_a_site_without_a_row_misses_every_number_it_was_asked_for() -> None:
         EQUAL: 0, REVISED: 0, MISSING: 3, DIFFERENT: 0, UNKNOWN: 0,
     }  # fmt: skip
     assert as_master(differences(compared)) == master
-    assert [(f.kind, f.source, f.sites, f.days) for f in as_failures(differences(compared))] == [
+    assert [
+        (f.kind, f.source, f.sites, f.days)
+        for f in as_failures(differences(compared), Window(DAY, DAY))
+    ] == [
         (MISSING, "matomo", (1,), (DAY,)),
         (MISSING, "gsc", (1,), (DAY,)),
     ]

@@ -83,8 +83,14 @@ def test_sites_are_chosen_by_their_id_whatever_its_type() -> None:
     assert [site.id for site in choose_sites(sites, ["c", "20", "c"])] == ["c", 20]
 
 
+def test_a_site_is_known_by_its_domain_too_in_whatever_case() -> None:
+    sites = [Site("AB-1", "One.test"), Site(2, "two.test"), Site(3, "two.test")]
+    assert [s.id for s in choose_sites(sites, ["one.TEST", "ab-1"])] == ["AB-1"]
+    assert [s.id for s in choose_sites(sites, [" two.test "])] == [2, 3]
+
+
 def test_unknown_sites_are_all_named() -> None:
-    with pytest.raises(CannotRun, match=r"the id x, y$"):
+    with pytest.raises(CannotRun, match=r"the id or domain x, y$"):
         choose_sites(SITES, ["both", "x", "y"])
 
 

@@ -7,7 +7,9 @@ import logging
 import pytest
 
 from fetchers.gsc_property import Property
+from jobs.connect_gsc import check_same_account
 from jobs.gsc_coverage import find_coverage, link_statement, report_coverage
+from jobs.run_failures import CannotRun
 from logs import REPORT
 from models import Site, SiteId
 
@@ -46,20 +48,33 @@ def test_what_is_not_covered_is_said_with_why(caplog: pytest.LogCaptureFixture) 
         report_coverage(7, LISTED, find_coverage(SITES, 7, LISTED))
     said = "  unverified.test: the account is not verified for sc-domain:unverified.test"
     assert said in caplog.messages
-    assert not any("another Google account" in line for line in caplog.messages)
     assert "  new.test  https://www.new.test/  (not linked yet)" in caplog.messages
     assert "  mine.test  sc-domain:mine.test" in caplog.messages
     assert caplog.messages[-1] == ("update public.sites set gsc_account_id = 7 where id in (5, 6);")
 
 
-def test_consent_of_another_account_than_before_is_guessed(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_each_reason_not_to_cover_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     sites = [GONE, Site(10, "gone-too.test", gsc_account_id=7), NEW]
     with caplog.at_level(REPORT, "aggregator"):
         report_coverage(7, LISTED, find_coverage(sites, 7, LISTED))
     assert [line for line in caplog.messages if line.startswith("  gone.test, gone-too.test: ")]
-    assert any("another Google account" in line for line in caplog.messages)
+
+
+def test_sites_of_another_account_that_are_seen_too_tell_which_to_renew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(REPORT, "aggregator"):
+        report_coverage(7, LISTED, find_coverage([OTHERS], 7, LISTED))
+    other = OTHERS.gsc_account_id
+    assert f"Linked to account {other} already: 1 site that it sees." in caplog.messages
+    assert any(f"connect-gsc --account {other}" in line for line in caplog.messages)
+
+
+def test_a_consent_that_covers_none_of_the_accounts_sites_replaces_no_token() -> None:
+    with pytest.raises(CannotRun, match="covers none of the 1 site of account 7"):
+        check_same_account([GONE, NEW], 7, LISTED)
+    check_same_account([GONE, Site(11, "mine.test", gsc_account_id=7)], 7, LISTED)
+    check_same_account([NEW, OTHERS], 7, [])
 
 
 def test_an_account_that_covers_nothing_says_so(caplog: pytest.LogCaptureFixture) -> None:

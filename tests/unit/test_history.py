@@ -40,7 +40,7 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str, runs: list[StoredRun]
 def test_a_row_says_when_what_how_long_and_why() -> None:
     assert table_cells(RUN) == [
         "2026-11-21 02:00", "daily", "incomplete", "42 s", "2026-11-16 to 2026-11-19",
-        "sites 3, matomo 3, gsc 1, stored 12", "gsc: invalid_grant and 1 more",
+        "sites 3, matomo 3, gsc 1, stored 12", "gsc: invalid_grant and 1 other reason",
     ]  # fmt: skip
 
 

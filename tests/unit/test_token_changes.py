@@ -185,7 +185,7 @@ def test_an_account_whose_insert_got_no_answer_is_there_once(stores: bool) -> No
 
 
 @pytest.mark.parametrize(
-    "text", [TOKEN, f"  {TOKEN}\r\n", f"{TOKEN}\nmore\n", UNDER_OLD], ids=range(4)
+    "text", [TOKEN, f"  {TOKEN}\r\n", f'"{TOKEN}"\n', f"{TOKEN}\n\n", UNDER_OLD], ids=range(5)
 )
 def test_one_token_is_read_from_a_pipe(text: str) -> None:
     assert read_refresh_token(io.StringIO(text), KEYS) == TOKEN
