@@ -25,7 +25,7 @@ from models import METRICS, StoredDay, Window
 from sandbox import Fault, Sandbox, World, seed
 from storage.embedded import EmbeddedPostgres
 from storage.migrations import apply_pending
-from storage.postgres import connect
+from storage.postgres_calls import connect
 
 Nightly = Callable[[argparse.Namespace, Settings, datetime, Alerts], int]
 

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from storage.errors import DatabaseError, DatabaseRefused
-from storage.postgres import connect, sort_error
+from storage.postgres_calls import connect, sort_error
 from storage.sql_statements import split_statements
 
 LOCK = 7_206_201_120_261_121

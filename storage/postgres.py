@@ -9,50 +9,28 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
-from storage.errors import (
-    DatabaseError,
-    DatabaseRefused,
-    DatabaseUnavailable,
-    MissingRelation,
-    from_sqlstate,
-)
-from storage.postgres_tls import tls_mend, with_tls
+from storage.errors import MissingRelation
+from storage.postgres_calls import PostgresCalls
 from storage.retries import with_retries
 from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
 from storage.runs import COLUMNS as RUN_COLUMNS
 from storage.runs import RunRecord, StoredRun, parse_run
 from storage.schema import Schema, parse_schema
-from watchdog import cut_socket, watchdog
 
 T = TypeVar("T")
-
-CONNECT_SECONDS = 15
-STATEMENT_SECONDS = 120
-CALL_SECONDS = 150
-"""A server that has gone without a word is not waited for longer; statements end before that."""
 
 WRITE_LOCK = 7_206_201_120_261_120
 """Advisory lock of everything that writes daily_analytics: two runs at once would otherwise take
 their row locks in different orders and dead-lock."""
 
 
-class PostgresDatabase:
-    """One connection, made at first use and again after it broke."""
+class PostgresDatabase(PostgresCalls):
+    """The user's own Postgres, or the embedded one."""
 
     chunk_rows = 50_000  # each costs a stage; more bring nothing (bench, upsert)
     transactional = True
-
-    def __init__(self, conninfo: str, attempts: int) -> None:
-        self._conninfo = conninfo
-        self._attempts = attempts
-        self._connection: psycopg.Connection[Any] | None = None
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
 
     def read_sites(self) -> list[Site]:
         """All deployed sites, in the order of their ids.
@@ -208,50 +186,6 @@ class PostgresDatabase:
             return True
         return False
 
-    def _fetch(
-        self, query: str | sql.Composed, parameters: Any = None, attempts: int | None = None
-    ) -> list[dict[str, Any]]:
-        def attempt(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
-            with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-                return cursor.execute(query, parameters).fetchall()
-
-        return with_retries(lambda: self._guarded(attempt), attempts or self._attempts)
-
-    def _guarded(
-        self, work: Callable[[psycopg.Connection[Any]], T], seconds: float | None = CALL_SECONDS
-    ) -> T:
-        """Call `work` with a live connection and turn psycopg's errors into ours."""
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = connect(self._conninfo)
-            if seconds is None:
-                return work(self._connection)
-            fileno = self._connection.fileno()
-            with watchdog.limit(seconds, lambda: cut_socket(fileno)):
-                return work(self._connection)
-        except psycopg.Error as error:
-            raise sort_error(error) from None
-
-
-def connect(conninfo: str) -> psycopg.Connection[Any]:
-    """A connection as all of this program uses it, never in clear text to another machine.
-
-    Raises:
-        psycopg.Error: it cannot be made.
-    """
-    connection = psycopg.connect(
-        with_tls(conninfo),
-        autocommit=True,  # every transaction is a visible `with`
-        connect_timeout=CONNECT_SECONDS,
-        tcp_user_timeout=STATEMENT_SECONDS * 1000,  # a server that is gone, found at commit too
-        prepare_threshold=None,  # a pooler may hand each transaction to another server
-        application_name="analytics-aggregator",
-    )
-    fileno = connection.fileno()
-    with watchdog.limit(CONNECT_SECONDS, lambda: cut_socket(fileno)):
-        connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'")
-    return connection
-
 
 def _begin_writing(connection: psycopg.Connection[Any]) -> None:
     connection.execute("select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
@@ -299,26 +233,6 @@ def _insert_from_stage(names: sql.Composed, metrics: Sequence[str]) -> sql.Compo
         old=row_of("stored"),
         new=row_of("excluded"),
     )
-
-
-def sort_error(error: psycopg.Error) -> DatabaseError:
-    """Name what psycopg raised by who can mend it."""
-    if error.sqlstate:
-        detail = error.diag.message_detail or ""
-        return from_sqlstate(error.sqlstate, f"{error.diag.message_primary} {detail}".strip())
-    if isinstance(error, psycopg.OperationalError):
-        # libpq's own words name host, port and user, and no password.
-        said = f"no connection to the database: {' '.join(str(error).split())}"
-        if mend := tls_mend(said):
-            return DatabaseRefused(said, mend=mend)
-        if any(words in said for words in ("authentication failed", "does not exist")):
-            return DatabaseRefused(said, mend="correct user, password and database in DATABASE_URL")
-        return DatabaseUnavailable(said)
-    if isinstance(error, psycopg.ProgrammingError):
-        return DatabaseRefused(
-            "DATABASE_URL cannot be used as it is", mend="correct its parameters (.env.example)"
-        )
-    return DatabaseUnavailable(f"the database connection failed ({type(error).__name__})")
 
 
 def _json_values(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,82 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, datetime
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
-import httpx
 from postgrest import CountMethod
-from postgrest.exceptions import APIError
 
-from logs import excerpt
 from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
-from stopping import Stop, Stopped
-from storage.errors import (
-    DatabaseError,
-    DatabaseRefused,
-    DatabaseUnavailable,
-    MissingRelation,
-    from_sqlstate,
-)
-from storage.retries import with_retries
+from storage.errors import DatabaseRefused, MissingRelation
+from storage.rest_calls import CHECK_URL, PAGE_ROWS, RestCalls, of_other_rows
 from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
 from storage.runs import COLUMNS as RUN_COLUMNS
 from storage.runs import RunRecord, StoredRun, parse_run
 from storage.schema import Schema, parse_schema
-from supabase import ClientOptions, create_client
-from workers import interruptible
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-PAGE_ROWS = 1000
 CAP_LOOKED_FOR = 10_001
 """Rows asked for to see where a server cuts: 200 kB at most."""
 
-CHECK_URL = "SUPABASE_URL must be the project's own URL, https://<project>.supabase.co"
-CHECK_CERTIFICATE = (
-    "see what stands between this machine and Supabase (a proxy?), or correct SUPABASE_URL"
-)
-CHECK_KEY = "set SUPABASE_SERVICE_KEY to the project's service key (sb_secret_… or service_role)"
 
-
-def _of_other_rows(read: Callable[P, T]) -> Callable[P, T]:
-    """Whatever answers in place of PostgREST may send JSON lists too: of other things."""
-
-    @wraps(read)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return read(*args, **kwargs)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise DatabaseRefused(
-                f"the answer holds no rows of this program's tables ({type(error).__name__})",
-                mend=CHECK_URL,
-            ) from None
-
-    return guarded
-
-
-class SupabaseDatabase:
+class SupabaseDatabase(RestCalls):
     """The user's Supabase project, reached with its service key."""
 
     chunk_rows = 5000  # a request of 0.5 MB that takes 0.1 s
     transactional = False
 
-    def __init__(self, url: str, key: str, *, attempts: int, timeout_seconds: float) -> None:
-        self._host = urlsplit(url).netloc
-        self._attempts = attempts
-        self._limit_seconds = 2 * timeout_seconds
-        # HTTP/2 off: "Server disconnected" on kept connections is supabase-py's top complaint.
-        self._http = httpx.Client(http2=False, timeout=timeout_seconds)
-        self._client = create_client(
-            url, key, ClientOptions(httpx_client=self._http, postgrest_client_retry=False)
-        )
-
-    def close(self) -> None:
-        self._http.close()
-
-    @_of_other_rows
+    @of_other_rows
     def read_sites(self) -> list[Site]:
         """All deployed sites, in the order of their ids.
 
@@ -97,13 +46,13 @@ class SupabaseDatabase:
 
         return [parse_site(row) for row in read_tolerantly(read)]
 
-    @_of_other_rows
+    @of_other_rows
     def read_gsc_accounts(self) -> list[GscAccount]:
         """All Search Console accounts with their stored refresh tokens."""
         rows = self._read_by_id("gsc_accounts", "id,oauth_refresh_token", lambda query: query)
         return [parse_account(row) for row in rows]
 
-    @_of_other_rows
+    @of_other_rows
     def add_gsc_account(self, token: str) -> SiteId:
         """Add a row with this stored token and return its id. Tried once: twice might be two rows.
 
@@ -161,7 +110,7 @@ class SupabaseDatabase:
         if answer.data:  # return=minimal: rows that are stored come with no words
             raise DatabaseRefused(f"{self._host}: the answer is not PostgREST's", mend=CHECK_URL)
 
-    @_of_other_rows
+    @of_other_rows
     def insert_run(self, record: RunRecord) -> SiteId:
         """Add a row to aggregator_runs and return its id. Tried once: twice might be two rows."""
         query = self._client.table("aggregator_runs").insert(_json_values(record))
@@ -172,7 +121,7 @@ class SupabaseDatabase:
         query = self._client.table("aggregator_runs").update(_json_values(record))
         self._send(query.eq("id", run_id).execute)
 
-    @_of_other_rows
+    @of_other_rows
     def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]:
         """Runs of a job that never ended: (id, started_at, counts)."""
         rows = self._read_by_id(
@@ -185,7 +134,7 @@ class SupabaseDatabase:
             for row in rows
         ]
 
-    @_of_other_rows
+    @of_other_rows
     def read_runs(
         self,
         last: int,
@@ -245,27 +194,7 @@ class SupabaseDatabase:
             return True
         return False
 
-    def _read_by_id(
-        self, table: str, columns: str, narrow: Callable[[Any], Any]
-    ) -> list[dict[str, Any]]:
-        """All rows, page by page in the order of the id, until a page is empty.
-
-        The server cuts every answer at its own cap (1,000 by default) without a word, so neither
-        a short page nor the page size says anything.
-        """
-        rows: list[dict[str, Any]] = []
-        while True:
-            query = narrow(self._client.table(table).select(columns)).order("id").limit(PAGE_ROWS)
-            if rows:
-                query = query.gt("id", rows[-1]["id"])
-            page = self._rows(query.execute)
-            if not page:
-                return rows
-            if rows and page[-1]["id"] == rows[-1]["id"]:
-                raise self._stuck()
-            rows += page
-
-    @_of_other_rows
+    @of_other_rows
     def _read_days_page(
         self,
         columns: str,
@@ -292,69 +221,9 @@ class SupabaseDatabase:
             for row in self._rows(query.execute)
         ]
 
-    def _stuck(self) -> DatabaseError:
-        return DatabaseRefused(
-            f"{self._host}: the next page of rows is the last one again",
-            mend="see whether a cache stands between this machine and the API",
-        )
-
-    def _rows(
-        self, execute: Callable[[], Any], attempts: int | None = None
-    ) -> list[dict[str, Any]]:
-        data = self._send(execute, attempts).data
-        if not isinstance(data, list):  # an HTML page with status 200 comes through as text
-            raise DatabaseRefused(
-                f"{self._host}: the answer is no list of rows",
-                mend=CHECK_URL,
-            )
-        return data
-
-    def _send(self, execute: Callable[[], T], attempts: int | None = None) -> T:
-        def attempt() -> T:
-            try:
-                return interruptible(execute, Stop(self._limit_seconds))
-            except Stopped:  # httpx's time-out is per read: a server may drip for ever
-                seconds = f"{self._limit_seconds:.0f} s"
-                raise DatabaseUnavailable(
-                    f"{self._host}: no whole answer within {seconds}"
-                ) from None
-            except APIError as error:
-                raise _sorted(error, self._host) from None
-            except httpx.HTTPError as error:
-                if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    raise DatabaseRefused(
-                        f"{self._host}: its TLS certificate cannot be verified",
-                        mend=CHECK_CERTIFICATE,
-                    ) from None
-                raise DatabaseUnavailable(
-                    f"{self._host}: no connection ({type(error).__name__})"
-                ) from None
-            except (ValueError, RecursionError):  # supabase-py trips over JSON that none can read
-                raise DatabaseRefused(
-                    f"{self._host}: the answer cannot be read", mend=CHECK_URL
-                ) from None
-
-        return with_retries(attempt, attempts or self._attempts)
-
 
 def _deployed(query: Any) -> Any:
     return query.eq("status_deployment", "deployed")
-
-
-def _sorted(error: APIError, host: str) -> DatabaseError:
-    """PostgREST's code is an SQLSTATE, PGRSTnnn, or the HTTP status of an answer without JSON."""
-    code, message = str(error.code or ""), f"{error.message or ''} {error.details or ''}".strip()
-    said = f"{host}: {excerpt(message)}"
-    if code in ("PGRST202", "PGRST204", "PGRST205", "42P01", "42703"):
-        return MissingRelation(f"{said} ({code})")
-    if code in ("PGRST301", "PGRST302", "PGRST303", "401", "403") or "api key" in said.lower():
-        return DatabaseRefused(f"{said} ({code or 'key refused'})", mend=CHECK_KEY)
-    if code in ("PGRST000", "PGRST001", "PGRST002", "PGRST003", "408", "429", ""):
-        return DatabaseUnavailable(f"{said} {f'({code})' if code else ''}".strip())
-    if code.isdecimal() and len(code) == 3:
-        kind = DatabaseUnavailable if int(code) >= 500 else DatabaseRefused
-        return kind(f"{host}: HTTP {code} without JSON", mend=CHECK_URL)
-    return from_sqlstate(code, message)
 
 
 def _json_values(record: RunRecord) -> dict[str, Any]:

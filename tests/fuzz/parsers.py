@@ -33,8 +33,9 @@ from fetchers.http import Answer, parse_retry_after
 from fetchers.matomo_answers import parse_answer, parse_viewable_sites, parse_visits
 from models import Window, days_between
 from storage.errors import DatabaseError, from_sqlstate
-from storage.postgres import sort_error
-from storage.rest import SupabaseDatabase, _sorted
+from storage.postgres_calls import sort_error
+from storage.rest import SupabaseDatabase
+from storage.rest_calls import sort_api_error
 from storage.rows import parse_account, parse_id, parse_site
 from storage.runs import RunRecord
 from tests.fuzz.answers import WORDS, bodies, headers, payloads, site
@@ -144,7 +145,7 @@ def database_errors(data: st.DataObject) -> None:
     assert isinstance(sort_error(raised(data.draw(texts))), DatabaseError)
     fields = ("code", "message", "details", "hint")
     said = {field: data.draw(st.none() | texts) for field in fields}
-    assert isinstance(_sorted(APIError(said), "s.test"), DatabaseError)
+    assert isinstance(sort_api_error(APIError(said), "s.test"), DatabaseError)
 
 
 def rest_answers(data: st.DataObject) -> None:
@@ -175,7 +176,7 @@ def rest_that_says(status: int, content_type: str, body: bytes) -> Iterator[Supa
     def client(**_options: object) -> httpx.Client:
         return real(transport=httpx.MockTransport(answer))
 
-    with patch("storage.rest.httpx.Client", client):
+    with patch("storage.rest_calls.httpx.Client", client):
         key = "sb_secret_" + "x" * 20
         database = SupabaseDatabase("https://s.test", key, attempts=1, timeout_seconds=5)
     try:

@@ -22,7 +22,7 @@ from config import Settings
 from db import open_database
 from storage.errors import DatabaseRefused
 from storage.migrations import apply_pending, read_status
-from storage.postgres import connect
+from storage.postgres_calls import connect
 from tests.integration.tables import MIGRATIONS, execute, rows
 from tests.services.certificates import make_certificate
 from tests.services.postgres import PostgresServer, folder_for_sockets

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 import storage.postgres
+import storage.postgres_calls
 from models import Master, SiteId
 from storage.errors import DatabaseError, DatabaseRefused, DatabaseUnavailable
 from storage.postgres import PostgresDatabase
@@ -158,7 +159,7 @@ def test_two_upserts_at_once_are_both_stored(over_psycopg: Store) -> None:
 def test_a_statement_that_takes_too_long_is_tried_again(
     over_psycopg: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.postgres, "STATEMENT_SECONDS", 1)
+    monkeypatch.setattr(storage.postgres_calls, "STATEMENT_SECONDS", 1)
     [site] = over_psycopg.add_sites(1)
     with psycopg.connect(over_psycopg.url) as other:
         other.execute("lock table public.daily_analytics in access exclusive mode")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from storage.postgres import sort_error
+from storage.postgres_calls import sort_error
 from storage.postgres_tls import tls_advice, tls_mend, with_tls
 
 LIBPQ_VARIABLES = ("PGSSLMODE", "PGHOST", "PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE")

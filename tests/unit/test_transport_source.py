@@ -28,7 +28,7 @@ REDIRECTS = ("allow_redirects", "follow_redirects")
 ASKING = {
     # Who speaks HTTP, with which library: each of these files is held to the tests here.
     "requests": {"fetchers/http.py"},
-    "httpx": {"storage/rest.py"},
+    "httpx": {"storage/rest_calls.py"},
     "httplib2": {"fetchers/google_client.py"},
     "urllib.request": set[str](),
     "urllib3": {"fetchers/http.py"},
@@ -136,4 +136,4 @@ def test_postgres_is_connected_to_in_one_place() -> None:
         for path in SOURCES
         if calls(name(path), "psycopg.connect", "Connection.connect", "ConnectionPool")
     }
-    assert users == {"storage/postgres.py"}
+    assert users == {"storage/postgres_calls.py"}
