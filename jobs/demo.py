@@ -1,12 +1,13 @@
 """`aggregator.py demo`: the real program on an embedded Postgres and stand-ins of the remote APIs.
 
-A 28-day backfill, a nightly run on a bad night, what doctor finds, the run history, a comparison
-with the sources, and what the table holds. No account needed.
+A 28-day backfill, a nightly run on a bad night, tokens encrypted, what doctor finds, the run
+history, a comparison with the sources, and what the table holds. No account needed.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 
@@ -21,6 +22,7 @@ from jobs.alerts import Alerts
 from jobs.doctor import examine
 from jobs.history import show_runs
 from jobs.reconcile import reconcile
+from jobs.tokens import change_tokens
 from models import METRICS, StoredDay, Window
 from sandbox import Fault, Sandbox, World, seed
 from storage.embedded import EmbeddedPostgres
@@ -33,6 +35,9 @@ DIRECTORY = HOME / ".demo" / "postgres"
 SITES, ACCOUNTS = 198, 5
 BACKFILL_DAYS = 28
 DAYS_SHOWN = 7
+
+ENCRYPTION_KEY = base64.urlsafe_b64encode(b"the sandbox's made-up Fernet key").decode()
+"""The same each time: the database of an earlier demo is used again."""
 
 WORLD = World(
     sites=SITES,
@@ -69,6 +74,8 @@ def run_demo(nightly: Nightly) -> int:
             console.rule("A bad night: aggregator.py")
             sandbox.faults.add(*BAD_NIGHT)
             bad_night = nightly(_arguments(), settings, now, alerts)
+            console.rule("Stored tokens: aggregator.py tokens --encrypt")
+            change_tokens(_arguments_of("tokens", "--encrypt"), settings)
             console.rule("What is wrong: aggregator.py doctor")
             found = examine(_arguments_of("doctor"), settings, [], now, DIRECTORY / "no.env")
             sandbox.faults.clear()
@@ -104,6 +111,7 @@ def demo_settings(sandbox: Sandbox) -> Settings:
         google_client_secret=CLIENT_SECRET,
         google_api_endpoint=sandbox.google_url,
         google_token_uri=sandbox.token_url,
+        encryption_keys=(ENCRYPTION_KEY,),
         http_attempts=2,
     )
 

@@ -33,6 +33,7 @@ from jobs.sources import open_http
 from logs import printable, report
 from models import Site, SiteId, Window
 from stopping import Stop, stopped_by_signals
+from storage.errors import DatabaseError
 from storage.runs import StoredRun
 from summary import count, failure_lines
 
@@ -128,7 +129,11 @@ def _writing_runs(database: Database) -> list[StoredRun]:
 def _clock(database: Database) -> Clock:
     """The database's clock beside ours; taken for the same where it cannot say."""
     before = datetime.now(UTC)
-    schema = database.read_schema()
+    try:
+        schema = database.read_schema()
+    except DatabaseError as error:
+        log.warning("the database's clock is taken for right: %s", error.message)
+        return Clock()
     half_way = (datetime.now(UTC) - before) / 2
     if schema is None:
         return Clock()
