@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import psycopg
 
+from bench.doctor import doctor
 from bench.many_sites import many_sites
 from bench.nightly import backfill, nightly
 from bench.results import CouldNotRun, Row, print_table, seconds
@@ -26,6 +27,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "nightly": nightly,
     "backfill": backfill,
     "many-sites": many_sites,
+    "doctor": doctor,
     "upsert": upsert_postgres,
     "upsert-rest": upsert_rest,
 }
