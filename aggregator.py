@@ -35,7 +35,7 @@ def nightly(
     from jobs import daily_report
     from jobs.daily_gsc import fetch_search_console
     from jobs.daily_matomo import fetch_visits
-    from jobs.daily_plan import choose_window, load_plan
+    from jobs.daily_plan import choose_window, load_plan, nightly_target
     from jobs.daily_store import build_master, find_changes, store
     from jobs.progress import progress_bars
     from jobs.recording import recorded_run
@@ -52,6 +52,7 @@ def nightly(
         recorded_run(database, window, settings, alerts, keep=not arguments.dry_run) as run,
     ):
         run.sources = cli.wanted_sources(arguments)
+        run.nightly = window.last >= nightly_target(settings, now) and not arguments.source
         run.counts |= {"only_sites": len(arguments.sites)} if arguments.sites else {}
         plan = load_plan(database, arguments, window)
         run.names = {site.id: site.domain for site in plan.sites.values()}

@@ -248,7 +248,7 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
 
 def _secrets_of_address(address: str) -> list[str]:
     """Whoever knows an alert target's address may write to it: all behind the host is secret."""
-    path = address.partition("://")[2].partition("/")[2]
+    path = re.split("[/?#]", address.partition("://")[2], maxsplit=1)[-1]
     return [address, path] if len(path) >= SHORTEST_SECRET_PATH else [address]
 
 

@@ -39,7 +39,7 @@ def parse_alert_url(text: str) -> str:
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
     except ValueError:
         usable = False
-    if not usable or parts.username or not re.fullmatch(r"[\x21-\x7e]+", text):
+    if not usable or "@" in parts.netloc or not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("must be a URL such as https://host.example/path")
     return text
 

@@ -40,10 +40,11 @@ class Redactor:
         found = set[str]()
         for secret in secrets:
             if len(secret) >= SHORTEST_SECRET:
-                quoted = quote(secret, safe="")
-                found |= {secret, quoted, quote_plus(secret), quote(quoted, safe="")}
+                quoted = quote(secret, safe="", errors="replace")
+                found |= {secret, quoted, quote(quoted, safe="")}
+                found.add(quote_plus(secret, errors="replace"))
                 found |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-                found.add(base64.b64encode(secret.encode()).decode().rstrip("="))
+                found.add(base64.b64encode(secret.encode(errors="replace")).decode().rstrip("="))
         with self._lock:
             self._spellings |= found
             self._pattern = None  # made when it is needed: of 500 accounts it takes 0.3 s

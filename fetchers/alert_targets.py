@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fetchers.errors import SettingsError, Temporary
 from fetchers.http import Answer, Http, network_reason
+from logs import redact
 from stopping import Stop, Stopped
 from workers import interruptible
 
@@ -74,6 +75,9 @@ def _send(url: str, content_type: str, body: str) -> Answer:
     http = Http(timeout_seconds=TIMEOUT_SECONDS, attempts=1, concurrency=1, stop=Stop())
     headers = {"Content-Type": f"{content_type}; charset=utf-8"}
     data = body.encode(errors="replace")
+    # What is sent is another spelling of the address than the one that was set.
+    parts = urlsplit(url)
+    redact.add([url, parts._replace(scheme="", netloc="").geturl().lstrip("/")])
     try:
         return interruptible(
             lambda: http.request("POST", url, data=data, headers=headers), Stop(TIMEOUT_SECONDS + 1)

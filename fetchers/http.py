@@ -25,6 +25,7 @@ from fetchers.errors import (
     UnexpectedAnswer,
     interrupted,
 )
+from logs import excerpt
 from retrying import call_with_retries
 from stopping import Stop
 
@@ -146,6 +147,10 @@ class Http:
                 if not any(isinstance(e, NO_CONNECTION) for e in causes(error)):
                     raise BrokenOff(f"{host}: {network_reason(error)}") from None
                 raise Temporary(f"{host}: {network_reason(error)}", mend=UNREACHABLE) from None
+            except OSError as error:  # a file of certificates that is not there, for one
+                raise SettingsError(
+                    f"{host}: {excerpt(str(error))}", mend="correct what it names"
+                ) from None
 
     def _read(self, request: requests.Request, budget: float) -> Answer:
         ends_at = time.monotonic() + budget
@@ -174,9 +179,17 @@ class Http:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
+            self._local.session = _Session()
         session: requests.Session = self._local.session
         return session
+
+
+class _Session(requests.Session):
+    """requests reads a redirect's whole body, and parses where it points, even if it follows none:
+    past our limits of time and size, and with errors of its own over a broken address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
 
 
 def is_retryable(error: FetchError) -> bool:
@@ -190,7 +203,8 @@ def is_retryable(error: FetchError) -> bool:
 
 def parse_retry_after(text: str | None) -> float | None:
     """Seconds from a Retry-After header; None without one, or where it holds a date."""
-    return float(text) if text is not None and text.strip().isdecimal() else None
+    digits = re.fullmatch(r"\s*([0-9]+)\s*", text or "", re.ASCII)
+    return float(digits[1]) if digits else None
 
 
 def network_reason(error: BaseException) -> str:

@@ -25,6 +25,7 @@ class Outcome:
     """What there is to know of the run that has just ended.
 
     status: as in aggregator_runs. sources: what the run asked; of others nothing is known now.
+    nightly: whether it asked for what a nightly run asks for.
     last_complete: when a run of the job was last complete, or, if none ever was, the first began.
     """
 
@@ -33,6 +34,7 @@ class Outcome:
     sources: Collection[str]
     now: datetime
     last_complete: datetime | None
+    nightly: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,12 @@ def from_json(kept: object) -> list[Alert]:
                     kind=str(item["kind"]),
                     account=str(item["account"]),
                     runs=runs,
-                    told=tuple(map(str, item["told"])),
+                    told=tuple(map(str, item["told"] if isinstance(item["told"], list) else ())),
                     told_on=told_on,
                     over=bool(item["over"]),
                 )
             )
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
     return found
 
@@ -191,7 +193,7 @@ def _tell(
 def _is_known_now(alert: Alert, run: Outcome) -> bool:
     """Whether this run could have had the trouble again; a run that failed has tried nothing."""
     if alert.what == STALE:
-        return run.status == "complete"
+        return run.status == "complete" and run.nightly
     if run.status == "failed":
         return False
     return alert.what == FAILED or alert.source in run.sources

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +41,12 @@ from summary import count, failure_lines
 if TYPE_CHECKING:
     from jobs.recording import Run
 
-RUNS_READ = 50
+RUNS_READ = 500
 MEMORY = HOME / ".state" / "alerts.json"
 """Where alerts are remembered while the database cannot be written: by job."""
+
+NAMED = 8
+"""Failures in one message: so many are read, and fit."""
 
 OF_ANY_RUN = ("database", "run")
 """Sources that every run asks, whatever else it was asked for."""
@@ -83,12 +88,18 @@ class Alerts:
             return
         known, last_complete = self._recall(database)
         sources = (*run.sources, *OF_ANY_RUN)
-        outcome = Outcome(status, run.failures, sources, self.started_at, last_complete)
+        outcome = Outcome(
+            status, run.failures, sources, self.started_at, last_complete, nightly=run.nightly
+        )
         decision = decide(known, outcome)
         alerts = decision.alerts
         if decision and not self._send(message(self.job, decision, run)):
             alerts = undelivered(known, decision)
         kept_in_row = remember(as_json(alerts))
+        if not kept_in_row:  # what has ended must stay ended, whatever an older row says
+            open_now = {alert.key for alert in alerts}
+            ended = (alert for alert in known if alert.key not in open_now)
+            alerts = [*alerts, *(replace(a, runs={}, told=(), over=True) for a in ended)]
         self._write_memory([] if kept_in_row else alerts)
 
     def _ping(self, what: Ping, body: str) -> None:
@@ -118,32 +129,42 @@ class Alerts:
                 complete = database.read_runs(
                     RUNS_READ, job=self.job, statuses=("complete",), failures=False
                 )
+                # One that seems to begin later had a wrong clock, and would stay the newest.
+                runs, complete = (
+                    [run for run in found if run.started_at <= self.started_at]
+                    for found in (runs, complete)
+                )
             except DatabaseError as error:
                 log.warning("alerts go by this run alone: %s", error.message)
             else:
                 alerts = {alert.key: alert for alert in newest_alerts(runs)}
                 last_complete = last_complete_at(complete, runs, self._target_days_ago)
-        alerts |= {alert.key: alert for alert in self._read_memory()}
+        for alert in self._read_memory():
+            row = alerts.get(alert.key)
+            alerts[alert.key] = joined(row, alert) if row else alert
         return list(alerts.values()), last_complete
 
     def _read_memory(self) -> list[Alert]:
+        return from_json(self._load_memory().get(self.job))
+
+    def _load_memory(self) -> dict[str, object]:
         try:
-            return from_json(json.loads(self._memory.read_text())[self.job])
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+            kept = json.loads(self._memory.read_text())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
 
     def _write_memory(self, alerts: list[Alert]) -> None:
         """Alerts of this job; without any, the file goes when no other job has one."""
-        try:
-            kept = json.loads(self._memory.read_text())
-        except (OSError, ValueError):
-            kept = {}
+        kept = self._load_memory()
         if not alerts and self.job not in kept:
             return
         kept = {**kept, self.job: as_json(alerts)}
+        beside = self._memory.with_suffix(f".{os.getpid()}")
         try:
             self._memory.parent.mkdir(mode=0o700, exist_ok=True)
-            self._memory.write_text(json.dumps(kept))
+            beside.write_text(json.dumps(kept))
+            beside.replace(self._memory)
         except OSError as error:
             log.warning("alerts may be told again: %s cannot be written (%s)", self._memory, error)
 
@@ -168,10 +189,21 @@ def alerting(
         raise
 
 
+def joined(row: Alert, kept: Alert) -> Alert:
+    """One alert that both the history and the file know: nobody is told twice."""
+    if kept.over:
+        return kept
+    days = [day for day in (row.told_on, kept.told_on) if day]
+    runs = {site: max(row.runs.get(site, 0), number) for site, number in kept.runs.items()}
+    told = tuple(site for site in sorted({*row.told, *kept.told}) if site in runs)
+    return replace(kept, runs=runs, told=told, told_on=max(days, default=None))
+
+
 def newest_alerts(runs: list[StoredRun]) -> list[Alert]:
-    """The alerts that the last run left which kept any: one that died has none."""
-    kept: object = next((run.counts["alerts"] for run in runs if "alerts" in run.counts), [])
-    return from_json(kept)
+    """The alerts of the run that ended last and kept any: one that died has none."""
+    ended = [run for run in runs if "alerts" in run.counts]
+    last = max(ended, key=lambda run: run.finished_at or run.started_at, default=None)
+    return from_json(last.counts["alerts"]) if last else []
 
 
 def last_complete_at(
@@ -186,22 +218,25 @@ def last_complete_at(
 def message(job: str, decision: Decision, run: Run) -> str:
     """One message of everything there is to tell, the worst first."""
     lines = [f"analytics-aggregator, {job} on {socket.gethostname()}"]
-    if decision.failed:
-        lines += ["FAILED", *_told(decision.failed, run)]
-    if decision.lasting:
-        lines += [f"failing for {LASTING_RUNS} runs or more", *_told(decision.lasting, run)]
+    lines += [f"recovered: {_name(alert)}" for alert in decision.recovered[:NAMED]]
+    if len(decision.recovered) > NAMED:
+        lines.append(f"and {len(decision.recovered) - NAMED} more recovered")
     if decision.stale_since is not None:
-        since = f"{decision.stale_since:%Y-%m-%d %H:%M} UTC"
-        lines += [f"no complete run since {since}", "  -> aggregator.py runs --failed"]
-    if decision.recovered:
-        lines += [f"recovered: {_name(alert)}" for alert in decision.recovered]
+        lines.append(f"no complete run since {decision.stale_since:%Y-%m-%d %H:%M} UTC")
     if run.summary:
-        lines += ["", "this run:", run.summary[0], run.summary[-1]]
+        lines += ["this run:", run.summary[0], run.summary[-1]]
+    if decision.failed:
+        lines += ["", "FAILED", *_told(decision.failed, run)]
+    if decision.lasting:
+        lines += ["", f"failing for {LASTING_RUNS} runs or more", *_told(decision.lasting, run)]
     return "\n".join(lines)
 
 
 def _told(failures: list[Failure], run: Run) -> list[str]:
-    return [line for line in failure_lines(failures, run.names) if line]
+    """The failures, as many as a message holds; where the others are."""
+    lines = [line for line in failure_lines(failures[:NAMED], run.names) if line]
+    more = len(failures) - NAMED
+    return [*lines, f"and {more} more -> aggregator.py runs --failed"] if more > 0 else lines
 
 
 def _name(alert: Alert) -> str:

@@ -17,6 +17,9 @@ VERDICTS = (EQUAL, REVISED, MISSING, DIFFERENT, UNKNOWN)
 the table does not; different: stored, but by no run that is recorded; unknown: the source did not
 say."""
 
+LONGEST = timedelta(hours=6)
+"""No run takes longer, whatever its RUN_DEADLINE is."""
+
 FOREVER = datetime(9000, 1, 1, tzinfo=UTC)
 """The end of a run that is still under way."""
 
@@ -71,9 +74,11 @@ def compare(
     """
     rows = {(row.site_id, row.day): row for row in stored}
     earlier, later = clock.ahead - clock.exact_to, clock.ahead + clock.exact_to
-    spans = [
-        (run.started_at + earlier, (run.finished_at or FOREVER) + later) for run in runs
-    ]  # by the database's clock
+    # By the database's clock. A run that died ends, for the history, with the next one's start.
+    spans = []
+    for run in runs:
+        end = min(run.finished_at or FOREVER, run.started_at + LONGEST)
+        spans.append((run, run.started_at + earlier, end + later))
     for site_id, day, metric in _asked(plan):
         row = rows.get((site_id, day))
         old = row.numbers[metric] if row else None
@@ -86,7 +91,10 @@ def compare(
             verdict = EQUAL
         else:
             assert row is not None
-            ours = _written_by_a_run(row.updated_at, spans)
+            ours = row.updated_at is not None and any(
+                first <= row.updated_at <= last and _asked_for(run, day)
+                for run, first, last in spans
+            )
             verdict = REVISED if ours else DIFFERENT
         yield Compared(site_id, day, metric, old, new, verdict)
 
@@ -142,9 +150,7 @@ def _asked(plan: Plan) -> Iterator[tuple[SiteId, date, str]]:
                 yield from ((site_id, day, metric) for metric in metrics)
 
 
-def _written_by_a_run(
-    updated_at: datetime | None, spans: Sequence[tuple[datetime, datetime]]
-) -> bool:
-    if updated_at is None:
-        return False
-    return any(first <= updated_at <= last for first, last in spans)
+def _asked_for(run: StoredRun, day: date) -> bool:
+    if run.window_from is None or run.window_to is None:
+        return True
+    return run.window_from <= day <= run.window_to

@@ -67,7 +67,11 @@ def connect_gsc(arguments: argparse.Namespace, settings: Settings) -> int:
     # Opened again: a consent may take minutes, and connections that rest are cut.
     with open_database(settings) as database:
         sites = database.read_sites()
-        if arguments.account is not None and not isinstance(listed, FetchError):
+        if arguments.account is not None:
+            if isinstance(listed, FetchError):
+                title = "Whose consent this is could not be seen, nothing was stored:"
+                report_error(title, [listed.message], listed.mend)
+                return INCOMPLETE
             check_same_account(sites, find_account(database, arguments.account).id, listed)
         account_id = store_token(database, token, settings.encryption_keys, arguments.account)
     report(f"Connected. The refresh token is stored: account {account_id}", account=account_id)

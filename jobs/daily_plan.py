@@ -67,7 +67,7 @@ def choose_window(arguments: argparse.Namespace, settings: Settings, now: dateti
     elif arguments.first:
         window = Window(arguments.first, arguments.last)
     else:
-        target = today - timedelta(days=settings.target_days_ago)
+        target = nightly_target(settings, now)
         window = Window(target - timedelta(days=settings.lookback_days - 1), target)
     if window.last > today:
         raise WrongRequest(
@@ -75,6 +75,11 @@ def choose_window(arguments: argparse.Namespace, settings: Settings, now: dateti
             "ask for days that have begun",
         )
     return window
+
+
+def nightly_target(settings: Settings, now: datetime) -> date:
+    """The last day that a nightly run asks for."""
+    return now.astimezone(settings.timezone).date() - timedelta(days=settings.target_days_ago)
 
 
 def choose_sites(sites: Iterable[Site], wanted: Collection[str]) -> list[Site]:

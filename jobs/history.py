@@ -81,16 +81,29 @@ def run_lines(run: StoredRun, names: Mapping[SiteId, str]) -> Iterator[str]:
 
 
 def stored_failure(stored: dict[str, Any]) -> Failure:
-    """A failure from the history's JSON."""
+    """A failure from the history's JSON; what is of another shape is left out."""
+    account = stored.get("account")
     return Failure(
         kind=str(stored.get("kind", "")),
         source=str(stored.get("source", "")),
         message=str(stored.get("message", "")),
         mend=str(stored.get("mend", "")),
-        sites=tuple(stored.get("sites") or ()),
-        days=tuple(sorted(date.fromisoformat(day) for day in stored.get("days") or ())),
-        account=stored.get("account"),
+        sites=tuple(site for site in _list(stored, "sites") if isinstance(site, str | int)),
+        days=tuple(sorted(filter(None, map(_day, _list(stored, "days"))))),
+        account=account if isinstance(account, str | int) else None,
     )
+
+
+def _list(stored: dict[str, Any], name: str) -> list[Any]:
+    value = stored.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _day(text: object) -> date | None:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        return None
 
 
 def table_cells(run: StoredRun) -> list[str]:

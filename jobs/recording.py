@@ -43,7 +43,8 @@ log = logging.getLogger("aggregator.runs")
 class Run:
     """What a job reports of itself while it runs. No failures at the end: it is complete.
 
-    sources: what it asks. names: domains by site, for messages. summary: the final report's lines.
+    sources: what it asks. nightly: it asks for what a run of every night does. names: domains by
+    site, for messages. summary: the final report's lines.
     """
 
     failures: list[Failure] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Run:
     sources: tuple[str, ...] = ()
     names: Mapping[SiteId, str] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
+    nightly: bool = True
 
 
 @contextmanager
@@ -164,7 +166,10 @@ class _History:
         if not self._kept:
             return
         try:
-            self._database.delete_runs_before(self._started_at - KEPT)
+            schema = self._database.read_schema()
+            # A clock of ours that is wrong by a year must not delete a year of history.
+            if schema is not None:
+                self._database.delete_runs_before(min(schema.now, self._started_at) - KEPT)
         except DatabaseError as error:
             days = KEPT.days
             log.warning("runs older than %d days stay: %s -> %s", days, error.message, error.mend)

@@ -70,9 +70,15 @@ def parse_run(row: Mapping[str, Any]) -> StoredRun:
         status=row["status"],
         window_from=_day(row["window_from"]),
         window_to=_day(row["window_to"]),
-        counts=row["counts"] or {},
-        failures=(row["failures"] or []) if "failures" in row else None,
+        counts=row["counts"] if isinstance(row["counts"], dict) else {},
+        failures=_objects(row["failures"]) if "failures" in row else None,
     )
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    """What this program wrote; anything else in the column is somebody else's."""
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, dict)]
 
 
 def _time(value: str | datetime) -> datetime:

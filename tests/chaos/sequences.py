@@ -44,6 +44,8 @@ def run_half(store: str, share: int, ends_at: float, seed: int) -> Part:
             some = partial(run_sequences, stage, SOURCE_KINDS, number, random_seed=seed)
             part.finding = _finding(f"{store}, seed {seed}", some)
             seed += 1
+    if part.finding:  # the other half may go on for an hour
+        print(part.finding, flush=True)
     return part
 
 

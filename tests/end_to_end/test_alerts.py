@@ -111,7 +111,7 @@ def test_settings_that_are_wrong_are_told_too(watched: Night, receiver: Receiver
 
 
 def test_26_hours_without_a_complete_run_are_told_once(watched: Night, receiver: Receiver) -> None:
-    assert run(watched).status == 0
+    assert watched.run().status == 0
     long_ago = datetime.now(UTC) - timedelta(hours=27)
     execute(
         watched.database_url,
@@ -124,9 +124,11 @@ def test_26_hours_without_a_complete_run_are_told_once(watched: Night, receiver:
     run(watched)
     assert receiver.messages() == []
     watched.sandbox.faults.clear()
-    run(watched)
+    assert run(watched).status == 0, "a backfill"
+    assert receiver.messages() == []
+    assert watched.run().status == 0
     (text,) = receiver.messages()
-    assert "recovered" in text
+    assert "recovered: a run was complete again" in text
 
 
 @pytest.mark.parametrize("options", [["--dry-run"], ["--site", "nobody"], ["--date", "2100-01-01"]])
@@ -153,6 +155,48 @@ def test_a_run_of_single_sites_neither_pings_nor_ends_what_other_sites_have(
     assert (receiver.pings(), receiver.messages()) == ([], [])
     run(watched)
     assert len(receiver.messages()) == 1, "the whole run tells that it is over"
+
+
+def test_a_target_that_redirects_to_nowhere_fails_no_run(
+    watched: Night, receiver: Receiver
+) -> None:
+    """requests parses where a redirect points even where it follows none."""
+    receiver.status, receiver.location = 302, "http://["
+    watched.sandbox.faults.add(DEAD)
+    dones = [run(watched) for _ in range(3)]
+    assert [done.status for done in dones] == [1, 1, 1]
+    assert all(done.last_line.startswith("Processed 20 sites") for done in dones)
+    assert "Traceback" not in dones[-1].out + dones[-1].err
+    assert "the webhook (ALERT_WEBHOOK_URL) was not told" in dones[-1].out
+
+
+@pytest.mark.parametrize(
+    "kept", ["null", "5", '"daily"', "[" * 100_000, '{"daily": [{"runs": {"a": Infinity}}]}']
+)
+def test_a_spoiled_memory_costs_nothing(kept: str, watched: Night, receiver: Receiver) -> None:
+    memory = watched.program / ".state" / "alerts.json"
+    memory.parent.mkdir()
+    memory.write_text(kept)
+    execute(
+        watched.database_url,
+        "insert into public.aggregator_runs (job, status, counts, failures) "
+        "values ('daily', 'complete', '5', '5'), ('daily', 'complete', '\"alerts\"', '[[1], 2]')",
+    )
+    assert run(watched).status == 0
+    assert watched.run("runs").status == 0
+    assert watched.run("runs", "--failed").status == 0
+
+
+@pytest.mark.parametrize("ending", ["?create=1", "/", "#part"])
+def test_the_address_is_not_shown_however_it_is_spelled(
+    ending: str, watched: Night, receiver: Receiver
+) -> None:
+    done = watched.run(
+        "-v", *asking_for(final_days(watched.world)),
+        HEALTHCHECK_URL=f"{receiver.url}{CHECK}{ending}",
+    )  # fmt: skip
+    assert done.status == 0
+    assert "sentinel-check" not in done.out + done.err
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import pytest
 
 from config import Settings
 from fetchers.errors import FetchError, UnexpectedAnswer
+from fetchers.http import parse_retry_after
 from jobs.alerts import alerting
 from jobs.recording import recorded_run
 from models import SiteId
 from sandbox import Fault
 from storage.errors import DatabaseRefused
+from storage.runs import RunRecord
 from tests.end_to_end.chaos import plans
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.plans import Plan, Profile
@@ -79,6 +81,15 @@ def test_json_that_python_cannot_read_is_refused_by_name(body: str) -> None:
         database.read_sites()
 
 
+def test_a_page_in_place_of_an_answer_to_the_end_of_a_run_is_no_success() -> None:
+    """The run stayed "running" in the history, and nobody was told."""
+    with (
+        rest_that_says(200, "text/html", b"<html>sign in</html>") as database,
+        pytest.raises(DatabaseRefused),
+    ):
+        database.update_run(1, RunRecord("complete"))
+
+
 @pytest.mark.parametrize("body", ["[null]", "[1]", "[{}]", '[{"id": 1}]', '[{"date": 5}]', "[[]]"])
 def test_a_list_of_other_things_in_place_of_rows_is_refused_by_name(body: str) -> None:
     with rest_that_says(200, "application/json", body.encode()) as database:
@@ -105,3 +116,9 @@ def test_an_empty_list_in_place_of_googles_error_is_a_named_failure(status: int)
     """Its client library takes the first of no errors."""
     with pytest.raises(FetchError):
         OfflineClient(FakeGoogle([(status, b"[]")])).list_sites()
+
+
+@pytest.mark.parametrize("text", ["0\x1f", "\u0663", "1e5", "-1"])
+def test_a_retry_after_that_is_no_number_of_seconds_is_none(text: str) -> None:
+    """A control character counts as white space to str.strip, and not to float."""
+    assert parse_retry_after(text) is None

@@ -23,6 +23,7 @@ class Receiver:
     answer: bytes = b"OK"
     seconds: float = 0.0
     slow: str = ""
+    location: str = ""
     got: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -34,6 +35,8 @@ class Receiver:
                 receiver.got.append((self.path, self.headers.get("Content-Type", ""), body))
                 time.sleep(receiver.seconds if self.path.endswith(receiver.slow) else 0)
                 self.send_response(receiver.status)
+                if receiver.location:
+                    self.send_header("Location", receiver.location)
                 self.send_header("Content-Length", str(len(receiver.answer)))
                 self.end_headers()
                 self.wfile.write(receiver.answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -94,6 +95,18 @@ def test_without_a_history_nothing_explains_a_difference() -> None:
 
 def test_a_run_under_way_may_have_written_it_just_now() -> None:
     assert verdict(5, 6, NOW + 5 * MINUTE, run_from(NOW, None)) == REVISED
+
+
+def test_a_run_that_died_wrote_nothing_after_its_longest_time() -> None:
+    died = run_from(NOW, NOW + timedelta(days=1))
+    assert verdict(5, 6, NOW + timedelta(hours=5), died) == REVISED
+    assert verdict(5, 6, NOW + timedelta(hours=7), died) == DIFFERENT
+    assert verdict(5, 6, NOW + timedelta(hours=7), run_from(NOW, None)) == DIFFERENT
+
+
+def test_a_run_of_other_days_vouches_for_no_number() -> None:
+    other = replace(RUN, window_from=DAY - timedelta(days=9), window_to=DAY - timedelta(days=1))
+    assert verdict(5, 6, run=other) == DIFFERENT
 
 
 def test_a_database_whose_clock_is_wrong_is_understood() -> None:

@@ -161,7 +161,7 @@ def test_open_runs_of_the_same_job_are_looked_for_before_the_own_one_is_written(
     database = FakeDatabase()
     record(database)
     assert [what for what, _ in database.reads] == [
-        "open_runs", "insert_run", "update_run", "delete_runs",
+        "open_runs", "insert_run", "update_run", "schema",
     ]  # fmt: skip
     assert database.reads[0] == ("open_runs", "daily")
 

@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -286,7 +287,8 @@ class Store:
         held = threading.Event()
 
         def hold() -> None:
-            with psycopg.connect(self._url) as other:
+            # Its connection may be ended with all others.
+            with suppress(psycopg.Error), psycopg.connect(self._url) as other:
                 if self.rest is None:
                     other.execute(b"select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
                 else:
