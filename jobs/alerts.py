@@ -155,7 +155,7 @@ class Alerts:
         return kept if isinstance(kept, dict) else {}
 
     def _write_memory(self, alerts: list[Alert]) -> None:
-        """The alerts of this job beside those of others; nothing is written where nothing is kept."""
+        """The alerts of this job beside those of others; no file where there is nothing to keep."""
         kept = self._load_memory()
         if not alerts and self.job not in kept:
             return
