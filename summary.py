@@ -63,9 +63,9 @@ def name_sites(sites: Sequence[SiteId], names: Mapping[SiteId, str]) -> str:
     return f"{count(len(sites), 'site')} ({f'{named} and {more} more' if more > 0 else named})"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 site`, `3 sites`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def _whose(failure: Failure, names: Mapping[SiteId, str]) -> str:

@@ -93,7 +93,7 @@ class _SearchConsole:
                 self._ask_sites_of(outcome)
             else:
                 self._take(outcome)
-        for account in group_by_account(self._plan, self._open_sites):
+        for account in self._accounts_of_open_sites():
             self._fail(account.sites, interrupted(self._http.stop), account.id)
         self._settle()
         return self._result
@@ -110,7 +110,7 @@ class _SearchConsole:
                 self._record(error, (site_id,), tuple(gone), None)
         self._open_sites = {site_id: days for site_id, days in kept.items() if days}
         readable = []
-        for account in group_by_account(self._plan, self._open_sites):
+        for account in self._accounts_of_open_sites():
             try:
                 keys = self._settings.encryption_keys
                 account.refresh_token = decrypt_token(account.id, account.stored_token, keys)
@@ -118,6 +118,10 @@ class _SearchConsole:
             except FetchError as error:
                 self._fail(account.sites, error, account.id)
         return readable
+
+    def _accounts_of_open_sites(self) -> list[Account]:
+        sites = (self._plan.sites[site_id] for site_id in self._open_sites)
+        return group_by_account(sites, self._plan.accounts)
 
     def _open(self, account: Account) -> _Opened:
         """Runs on a worker: one token refresh and one list of properties per account."""

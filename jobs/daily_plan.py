@@ -47,12 +47,23 @@ def load_plan(database: Database, arguments: argparse.Namespace, window: Window)
     """
     sites = choose_sites(database.read_sites(), arguments.sites)
     only = tuple(site.id for site in sites) if arguments.sites else ()
-    wants_gsc = arguments.source != "matomo" and any(s.gsc_account_id is not None for s in sites)
-    accounts = database.read_gsc_accounts() if wants_gsc else []
+    accounts = read_accounts(database, sites, arguments.source)
     stored = database.read_days(window, only) if arguments.gaps else None
     return make_plan(
         sites, accounts, window, source=arguments.source, stored=stored, only_sites=only
     )
+
+
+def read_accounts(
+    database: Database, sites: Iterable[Site], source: str | None
+) -> list[GscAccount]:
+    """The Search Console accounts, where one of these sites is to be asked for at Google.
+
+    Raises:
+        DatabaseError: they cannot be read.
+    """
+    wanted = source != "matomo" and any(site.gsc_account_id is not None for site in sites)
+    return database.read_gsc_accounts() if wanted else []
 
 
 def choose_window(arguments: argparse.Namespace, settings: Settings, now: datetime) -> Window:

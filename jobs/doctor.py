@@ -120,7 +120,7 @@ def _for_one_try(settings: Settings) -> Settings:
 
 
 def check_settings(settings: Settings, problems: list[str], dotenv: Path) -> Iterator[Finding]:
-    """Every problem of the settings at once; who could read their secrets; who hears of runs."""
+    """Every problem of the settings at once, and who could read their secrets."""
     for problem in problems:
         mend = "correct it in .env; .env.example explains each variable"
         yield Finding(BLOCKED, "settings", problem, mend)

@@ -10,7 +10,7 @@ from fetchers.errors import FetchError, SettingsError, interrupted, outcome_of
 from fetchers.gsc import list_properties
 from fetchers.gsc_property import Properties, Property, choose_property, explain_choice
 from jobs.findings import FAIL, OK, Finding
-from jobs.gsc_accounts import Account, decrypt_token, name_account
+from jobs.gsc_accounts import Account, decrypt_token, group_by_account, name_account
 from jobs.sources import open_google_account
 from models import Site, SiteId
 from summary import count
@@ -31,7 +31,8 @@ def check_google(seen: Examination) -> Iterator[Finding]:
     can_ask = seen.settings.google_client_id and seen.settings.google_client_secret
     if seen.accounts is None or not can_ask:
         return
-    accounts = _accounts(seen)
+    accounts = group_by_account(seen.sites, seen.accounts)
+    accounts.sort(key=lambda account: str(account.id))
     workers: Workers[Outcome] = Workers(seen.settings.concurrency, seen.http.stop)
     for account in accounts:
         workers.submit(partial(_open, account, seen))
@@ -41,16 +42,6 @@ def check_google(seen: Examination) -> Iterator[Finding]:
         yield from _account_findings(
             account, interrupted(seen.http.stop) if listed is None else listed
         )
-
-
-def _accounts(seen: Examination) -> list[Account]:
-    tokens = {account.id: account.refresh_token for account in seen.accounts or ()}
-    accounts: dict[SiteId, Account] = {}
-    for site in seen.sites:
-        if site.gsc_account_id is not None:
-            key = site.gsc_account_id
-            accounts.setdefault(key, Account(key, tokens.get(key))).sites.append(site)
-    return sorted(accounts.values(), key=lambda account: str(account.id))
 
 
 def _open(account: Account, seen: Examination) -> Outcome:
@@ -74,7 +65,7 @@ def _account_findings(account: Account, listed: list[Property] | FetchError) -> 
     well = sum(finding.status == OK for finding in chosen)
     verified = sum(p.verified for p in listed)
     message = (
-        f"consent is alive, {count(verified, 'property').replace('propertys', 'properties')}, "
+        f"consent is alive, {count(verified, 'property', 'properties')}, "
         f"{well} of {count(len(account.sites), 'site')} covered"
     )
     yield Finding(OK, "google", message, account=account.id)

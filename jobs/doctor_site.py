@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from jobs.daily_plan import nightly_target
 from jobs.findings import ADVICE, OK, Finding
 from models import GSC_METRICS, MATOMO_METRICS, Site, StoredDay, Window
 from storage.errors import DatabaseError
@@ -23,8 +24,7 @@ def explain_site(seen: Examination) -> Iterator[Finding]:
     """The site's row, and its last ten days, with the reason of each unknown number, if known."""
     (site,) = seen.sites
     yield Finding(OK, "site", _row(site))
-    today = seen.now.astimezone(seen.settings.timezone).date()
-    last = today - timedelta(days=seen.settings.target_days_ago)
+    last = nightly_target(seen.settings, seen.now)
     window = Window(last - timedelta(days=DAYS - 1), last)
     stored = {row.day: row for row in seen.database.read_days(window, (site.id,))}
     runs = _runs(seen)

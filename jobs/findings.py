@@ -80,7 +80,7 @@ def print_findings(
 
 
 def total_line(findings: Sequence[Finding]) -> str:
-    """`Not ready: 2 problems, 1 advice, 12 well.`"""
+    """`Some numbers will be missing: 2 problems, 1 advice, 12 well.`"""
     joined = join_sites(findings)
     problems = sum(finding.status in (FAIL, BLOCKED) for finding in joined)
     advice = sum(finding.status == ADVICE for finding in joined)

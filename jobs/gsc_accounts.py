@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from fetchers.errors import CredentialsError, FetchError, SettingsError
 from fetchers.google_client import GoogleClient
-from jobs.daily_plan import Plan
 from jobs.stored_tokens import UnreadableToken, decrypt
-from models import Site, SiteId
+from models import GscAccount, Site, SiteId
 
 
 @dataclass(slots=True)
@@ -24,12 +23,11 @@ class Account:
     ended_by: FetchError | None = None
 
 
-def group_by_account(plan: Plan, site_ids: Iterable[SiteId]) -> list[Account]:
+def group_by_account(sites: Iterable[Site], accounts: Iterable[GscAccount]) -> list[Account]:
     """These sites by their account, so that each account is opened once."""
-    tokens = {account.id: account.refresh_token for account in plan.accounts}
+    tokens = {account.id: account.refresh_token for account in accounts}
     groups: dict[SiteId, Account] = {}
-    for site_id in site_ids:
-        site = plan.sites[site_id]
+    for site in sites:
         if site.gsc_account_id is not None:
             account_id = site.gsc_account_id
             group = groups.setdefault(account_id, Account(account_id, tokens.get(account_id)))

@@ -24,7 +24,7 @@ from jobs.comparison import (
 )
 from jobs.daily_gsc import fetch_search_console
 from jobs.daily_matomo import fetch_visits
-from jobs.daily_plan import Plan, choose_sites, choose_window, make_plan
+from jobs.daily_plan import Plan, choose_sites, choose_window, make_plan, read_accounts
 from jobs.daily_store import build_master, store
 from jobs.progress import progress_bars
 from jobs.recording import Run, recorded_run
@@ -115,8 +115,7 @@ def _plan(database: Database, arguments: argparse.Namespace, window: Window) -> 
     if arguments.sample and arguments.sample < len(sites):
         sites = random.sample(sites, arguments.sample)
         only = tuple(site.id for site in sites)
-    wants_gsc = arguments.source != "matomo" and any(s.gsc_account_id is not None for s in sites)
-    accounts = database.read_gsc_accounts() if wants_gsc else []
+    accounts = read_accounts(database, sites, arguments.source)
     return make_plan(sites, accounts, window, source=arguments.source, only_sites=only)
 
 
