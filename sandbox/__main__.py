@@ -17,13 +17,22 @@ def main(arguments: list[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    world = World(sites=options.sites, accounts=options.accounts)
-    with Sandbox(world, latency_seconds=options.latency, port=options.port) as sandbox:
+    with Sandbox(world_of(options), latency_seconds=options.latency, port=options.port) as sandbox:
         for name, value in sandbox.environment().items():
             print(f"{name}={value}")
         print(f"READY {sandbox.port}", flush=True)
         ended.wait()
     return 0
+
+
+def world_of(options: argparse.Namespace) -> World:
+    return World(
+        sites=options.sites,
+        accounts=options.accounts,
+        time_zones=tuple(filter(None, options.time_zones.split(","))),
+        visits_per_day=options.visits_per_day,
+        actions_per_visit=options.actions_per_visit,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accounts", type=int, default=5, help="number of Google accounts")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--visits-per-day", type=int, help="of every site; default: as usual")
+    parser.add_argument("--actions-per-visit", type=int, help="default: 1 to 9")
+    zones = "the sites' time zones in turn, for example Europe/Paris,Asia/Tokyo,UTC+3"
+    parser.add_argument("--time-zones", default="", help=zones)
     return parser
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
-from sandbox.faults import CELL_KINDS, CONSENT_KINDS, DELIVERY_KINDS, ROW_KINDS, Fault
+from sandbox.faults import (
+    CELL_KINDS,
+    CONSENT_KINDS,
+    DELIVERY_KINDS,
+    ROW_KINDS,
+    VISIT_KINDS,
+    Fault,
+)
 from sandbox.messages import (
     HTML_TYPE,
     Answer,
@@ -74,7 +81,7 @@ GOOGLE_ERRORS = {
 
 def answer_instead(faults: Iterable[Fault], request: Request, call: Call) -> Answer | None:
     """The answer of the first fault which replaces the real one, None where none does."""
-    kept = CELL_KINDS | ROW_KINDS | DELIVERY_KINDS | CONSENT_KINDS
+    kept = CELL_KINDS | ROW_KINDS | DELIVERY_KINDS | CONSENT_KINDS | VISIT_KINDS
     for fault in faults:
         if fault.kind not in kept:
             return _http_answer(fault, request) or _api_answer(fault, request)
@@ -97,14 +104,14 @@ def _http_answer(fault: Fault, request: Request) -> Answer | None:
 
 
 def _unavailable(fault: Fault) -> Answer:
-    if fault.source == "matomo":
+    if fault.source in {"matomo", "visits"}:
         text = "Matomo is undergoing maintenance"
         return html_answer(503, text, text, "text/html; charset=UTF-8")
     return html_answer(503, "503 Service Unavailable", "Service Unavailable")
 
 
 def _api_answer(fault: Fault, request: Request) -> Answer:
-    by_source = {"matomo": _matomo_answer, "token": _token_answer}
+    by_source = {"matomo": _matomo_answer, "visits": _matomo_answer, "token": _token_answer}
     answer = by_source.get(fault.source, _google_answer)(fault, request)
     if fault.kind == "http_429" and fault.seconds is not None:
         retry_after = {"Retry-After": f"{fault.seconds:g}"}
@@ -113,8 +120,9 @@ def _api_answer(fault: Fault, request: Request) -> Answer:
 
 
 def _matomo_answer(fault: Fault, request: Request) -> Answer:
+    plugin = "Live" if fault.source == "visits" else "VisitsSummary"
     disabled = (
-        "The plugin VisitsSummary is not enabled. You can activate the plugin on "
+        f"The plugin {plugin} is not enabled. You can activate the plugin on "
         "Settings &gt; Plugins page in Matomo."
     )
     not_allowed = "You cannot use this Matomo as your IP 127.0.0.1 is not allowed."
@@ -123,6 +131,7 @@ def _matomo_answer(fault: Fault, request: Request) -> Answer:
         "result_error": matomo_message(200, disabled),
         "memory_exhausted": matomo_message(500, MEMORY),
         "too_many_cells": matomo_message(500, MEMORY),
+        "page_too_large": matomo_message(500, MEMORY),
         "ip_not_allowed": matomo_message(401, not_allowed),
         "login_blocked": matomo_refusal(request, 500, BLOCKED),
         "token_refused": matomo_refusal(request, 401, f"{WRONG_TOKEN} or expired."),

@@ -50,6 +50,20 @@ MATOMO_KINDS = frozenset(
         "database_down",
     }
 )
+# Pages of the visit log, spoiled; page_too_large answers instead.
+VISIT_KINDS = frozenset(
+    {
+        "no_actions",
+        "empty_actions",
+        "no_timestamp",
+        "nul",
+        "raw_utf8",
+        "lost_visit",
+        "doubled_visit",
+        "not_a_list",
+        "broken_visit",
+    }
+)
 # What the person, or Google, does with a consent.
 CONSENT_KINDS = frozenset({"access_denied", "scope_unticked", "no_refresh_token"})
 TOKEN_KINDS = frozenset({"invalid_grant", "invalid_client", "server_error"})
@@ -71,6 +85,11 @@ GOOGLE_KINDS = frozenset(
 )
 KINDS: Mapping[Source, frozenset[str]] = {
     "matomo": DELIVERY_KINDS | HTTP_KINDS | MATOMO_KINDS | CELL_KINDS,
+    "visits": DELIVERY_KINDS
+    | HTTP_KINDS
+    | (MATOMO_KINDS - {"too_many_cells"})
+    | VISIT_KINDS
+    | {"page_too_large"},
     "consent": CONSENT_KINDS,
     "token": DELIVERY_KINDS | HTTP_KINDS | TOKEN_KINDS,
     "sites": DELIVERY_KINDS | HTTP_KINDS | GOOGLE_KINDS,
@@ -83,9 +102,11 @@ class Fault:
     """One kind of fault at one source, for the requests which match every field that is given.
 
     site, days: any asked site, any asked day is among them; a spoiled number is spoiled for these
-    only. cells: more site-days than this are asked for. Of the matching requests, counted from 1:
-    nth is that one alone, times the first so many, share an evenly spread part. seconds: the wait
-    of slow, stall and each byte of drip, and the Retry-After of http_429.
+    only. cells: more site-days than this are asked for; visits: more visits in one page.
+    visit: the idVisit of the one to be spoiled; without it the one in the middle of each page. Of
+    the matching requests, counted from 1: nth is that one alone, times the first so many, share an
+    evenly spread part. seconds: the wait of slow, stall and each byte of drip, and the Retry-After
+    of http_429.
     """
 
     source: Source
@@ -94,6 +115,8 @@ class Fault:
     account: int | None = None
     days: tuple[date, ...] | None = None
     cells: int | None = None
+    visits: int | None = None
+    visit: int | None = None
     nth: int | None = None
     times: int | None = None
     share: float | None = None
@@ -104,6 +127,8 @@ class Fault:
             raise ValueError(f"no fault {self.kind!r} at {self.source!r}")
         if self.kind == "too_many_cells" and self.cells is None:
             raise ValueError("too_many_cells needs cells")
+        if self.kind == "page_too_large" and self.visits is None:
+            raise ValueError("page_too_large needs visits")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Fault:
@@ -122,6 +147,7 @@ class Fault:
             and (self.account is None or self.account == call.account)
             and (self.days is None or self._meets_days(call))
             and (self.cells is None or call.cells > self.cells)
+            and (self.visits is None or call.visits > self.visits)
         )
 
     def _meets_days(self, call: Call) -> bool:

@@ -11,6 +11,14 @@ from xml.sax.saxutils import escape
 
 from sandbox.fault_answers import BLOCKED, WRONG_TOKEN, Table, spoil_table
 from sandbox.faults import Fault
+from sandbox.live import (
+    DEFAULT_FILTER_LIMIT,
+    number_of,
+    rows_answer,
+    site_rows,
+    visits_answer,
+    visits_asked,
+)
 from sandbox.messages import (
     Answer,
     Call,
@@ -21,10 +29,11 @@ from sandbox.messages import (
     matomo_refusal,
 )
 from sandbox.revisions import Numbers
+from sandbox.visit_log import VisitLog
 from sandbox.world import MATOMO_TOKEN, MATOMO_VERSION, World
 
 FAILED_LOGINS_ALLOWED = 20
-DEFAULT_FILTER_LIMIT = 100
+LIVE = "Live.getLastVisitsDetails"
 WRONG_DATE = (
     "Date format must be: YYYY-MM-DD, or 'today' or 'yesterday' or any keyword supported by the "
     "strtotime function (see http://php.net/strtotime for more information): false"
@@ -48,6 +57,7 @@ class Matomo:
     def __init__(self, world: World, numbers: Numbers) -> None:
         self._world = world
         self._numbers = numbers
+        self.visit_log = VisitLog(world, numbers)
         self._sites = [site for site in world.site_numbers if world.viewable(site)]
         self._failed_logins = 0
         self._lock = threading.Lock()
@@ -56,6 +66,9 @@ class Matomo:
         parameters = _parameters(request)
         days = _asked_days(parameters)
         bounds = (days[0], days[-1]) if days else None
+        if parameters.get("method") == LIVE:
+            sites = tuple(self._asked_sites(parameters))
+            return Call("visits", sites, None, bounds, visits_asked(parameters))
         return Call("matomo", tuple(self._asked_sites(parameters)), None, bounds)
 
     def answer(self, request: Request, call: Call, faults: Sequence[Fault]) -> Answer:
@@ -70,6 +83,10 @@ class Matomo:
                 answer = self._version(parameters)
             case "SitesManager.getSitesIdWithAtLeastViewAccess":
                 answer = self._site_ids(parameters)
+            case "SitesManager.getSitesWithAtLeastViewAccess":
+                answer = self._site_rows(parameters)
+            case "Live.getLastVisitsDetails":
+                answer = self._visit_details(call, parameters, faults)
             case "VisitsSummary.getVisits":
                 answer = self._visits(call, parameters, faults)
             case method:
@@ -100,12 +117,19 @@ class Matomo:
             return _failed(401, VIEW_NEEDED, parameters)
         return _rendered(MATOMO_VERSION, parameters)
 
+    def _site_rows(self, parameters: Parameters) -> Answer:
+        limit = number_of(parameters, "filter_limit", DEFAULT_FILTER_LIMIT)
+        rows = site_rows(self._world, self._viewable_sites(parameters), limit)
+        is_json = parameters.get("format", "xml").lower() == "json"
+        return rows_answer(rows) if is_json else _rendered(rows, parameters)
+
     def _site_ids(self, parameters: Parameters) -> Answer:
-        limit = int(parameters.get("filter_limit", DEFAULT_FILTER_LIMIT))
+        limit = number_of(parameters, "filter_limit", DEFAULT_FILTER_LIMIT)
         sites = self._viewable_sites(parameters)
         return _rendered(sites if limit < 0 else sites[:limit], parameters)
 
-    def _visits(self, call: Call, parameters: Parameters, faults: Sequence[Fault]) -> Answer:
+    def _wrong_call(self, call: Call, parameters: Parameters) -> Answer | None:
+        """The refusal of sites and days that cannot be answered."""
         viewable = set(self._viewable_sites(parameters))
         for site in call.sites:
             if site not in viewable:
@@ -114,15 +138,32 @@ class Matomo:
             return _failed(401, SITE_MISSING, parameters)
         if parameters.get("period") != "day":
             return _failed(200, "The sandbox knows no period but 'day'.", parameters)
+        return None if _asked_days(parameters) else _failed(200, WRONG_DATE, parameters)
+
+    def _visit_details(self, call: Call, parameters: Parameters, faults: Sequence[Fault]) -> Answer:
+        refusal = self._wrong_call(call, parameters)
+        if refusal:
+            return refusal
+        if len(call.sites) > 1 or call.days is None or call.days[0] != call.days[1]:
+            # Matomo would answer, with wrong days and visits left out: nobody is to rely on it.
+            return _failed(200, "The sandbox shows one site's one day.", parameters)
+        if parameters.get("format", "xml").lower() != "json":
+            return _rendered([], parameters)
+        return visits_answer(self.visit_log, call.sites[0], call.days[0], parameters, faults)
+
+    def _visits(self, call: Call, parameters: Parameters, faults: Sequence[Fault]) -> Answer:
+        refusal = self._wrong_call(call, parameters)
+        if refusal:
+            return refusal
         days = _asked_days(parameters)
-        if not days:
-            return _failed(200, WRONG_DATE, parameters)
         table = self._table(call.sites, days)
         spoil_table(table, faults)
         return _rendered(_shaped(table, call.sites, parameters), parameters)
 
     def _table(self, sites: Sequence[int], days: Sequence[date]) -> Table:
         """Visits of each site and day; days to come are zeros, not errors."""
+        if self._world.logs_visits:
+            return {site: {day: self.visit_log.count(site, day) for day in days} for site in sites}
         today, visits = self._world.today(), self._numbers.get
         return {
             site: {day: visits("visits", site, day) if day <= today else 0 for day in days}

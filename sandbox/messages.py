@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-Source = Literal["matomo", "consent", "token", "sites", "query"]
+Source = Literal["matomo", "visits", "consent", "token", "sites", "query"]
 Pairs = list[tuple[str, str]]
 
 # PHP's max_input_vars: further form fields vanish without a word.
@@ -63,12 +63,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Call:
-    """What a request asks for: the numbers of the sites, the account, first and last day."""
+    """What a request asks for: the numbers of the sites, the account, first and last day.
+
+    visits: the most of them that a page of the visit log may hold.
+    """
 
     source: Source
     sites: tuple[int, ...] = ()
     account: int | None = None
     days: tuple[date, date] | None = None
+    visits: int = 0
 
     @property
     def cells(self) -> int:

@@ -92,7 +92,7 @@ class Records:
                 source: _count(
                     site for record in records if record.source == source for site in record.sites
                 )
-                for source in ("matomo", "query")
+                for source in ("matomo", "visits", "query")
             },
             "by_account": {
                 source: _count(record.account for record in records if record.source == source)

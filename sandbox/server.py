@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -26,6 +26,8 @@ from sandbox.messages import (
 )
 from sandbox.records import Record, Records
 from sandbox.revisions import Numbers
+from sandbox.visit_control import change_visits, shown_visits
+from sandbox.visit_log import VisitLog
 from sandbox.world import CLIENT_ID, CLIENT_SECRET, MATOMO_TOKEN, Metric, World
 
 HOST = "127.0.0.1"
@@ -97,6 +99,15 @@ class Sandbox:
         """Revises a number at its source."""
         self._numbers.set(metric, site, day, value)
 
+    @property
+    def visit_log(self) -> VisitLog:
+        """Matomo's visit log, to look into and to change behind a program's back."""
+        return self._matomo.visit_log
+
+    def warm(self, site: int, days: Iterable[date]) -> None:
+        """Renders a site's days of the visit log ahead of the first request."""
+        self.visit_log.warm(site, days)
+
     def set_clock(self, ahead_seconds: float) -> None:
         """Lets the Date of every answer be so far before the real time."""
         self._server.clock_ahead_seconds = ahead_seconds
@@ -109,6 +120,7 @@ class Sandbox:
         """Back to the world as it was: no faults, revisions, failed logins or records."""
         self.faults.clear()
         self._numbers.clear()
+        self.visit_log.clear()
         self.unblock()
         self.records.clear()
 
@@ -160,6 +172,11 @@ class Sandbox:
             case "POST", "/sandbox/numbers":
                 for number in request.json:
                     self._set_number_from_json(number)
+            case "GET", "/sandbox/visits":
+                return json_answer(200, shown_visits(self.visit_log, dict(request.query)))
+            case "POST", "/sandbox/visits":
+                done = [change_visits(self.visit_log, change) for change in request.json]
+                return json_answer(200, {"result": "success", "values": done})
             case "POST", "/sandbox/reset":
                 self.reset()
             case _:

@@ -5,10 +5,12 @@ Pure functions of site and day, so that a test computes what a run must have sto
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -21,6 +23,7 @@ MATOMO_VERSION = "5.0.2"
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"
 REFRESH_TOKEN_PREFIX = "sandbox-refresh-token-"
+PACIFIC = "America/Los_Angeles"
 
 # Search Console keeps 16 months.
 RETENTION_DAYS = 486
@@ -39,7 +42,18 @@ PERMISSIONS = ("siteOwner", "siteFullUser", "siteOwner", "siteFullUser", "siteRe
 
 def pacific_today() -> date:
     """The current day where Search Console's days begin and end."""
-    return datetime.now(ZoneInfo("America/Los_Angeles")).date()
+    return datetime.now(ZoneInfo(PACIFIC)).date()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@cache
+def zone_named(name: str) -> tzinfo:
+    """An IANA name, or one of Matomo's manual offsets: UTC+3, UTC-3.5."""
+    offset = re.fullmatch(r"UTC([+-]\d{1,2}(?:\.\d+)?)", name)
+    return timezone(timedelta(hours=float(offset[1]))) if offset else ZoneInfo(name)
 
 
 @dataclass(frozen=True)
@@ -49,8 +63,13 @@ class World:
     unverified: listed as siteUnverifiedUser. parent_only: the site is a subdomain and only its
     parent's domain property is listed. no_property: not listed. matomo_hidden: not for the Matomo
     token to view. without_boundary: answers never name the first incomplete day. `today` is the
-    Pacific day; the sites lie in that zone too. A day from first_incomplete_days_ago on may still
-    change, one after newest_days_ago is not published yet.
+    Pacific day. A day from first_incomplete_days_ago on may still change, one after newest_days_ago
+    is not published yet.
+
+    The visit log: time_zones are the sites' in turn (none: all lie in the Pacific one), `now` says
+    how far visits have come. visits_per_day and actions_per_visit take the place of the usual
+    numbers. The first visits of every day are special: midnight_visits began the day before and
+    end in the day's first second, long_visits have 620 actions, same_second_visits end together.
     """
 
     sites: int = 198
@@ -63,6 +82,13 @@ class World:
     first_incomplete_days_ago: int = 2
     newest_days_ago: int = 1
     today: Callable[[], date] = pacific_today
+    time_zones: tuple[str, ...] = ()
+    now: Callable[[], datetime] = utc_now
+    visits_per_day: int | None = None
+    actions_per_visit: int | None = None
+    midnight_visits: int = 0
+    long_visits: int = 0
+    same_second_visits: int = 0
 
     @property
     def site_numbers(self) -> range:
@@ -71,6 +97,23 @@ class World:
     @property
     def account_numbers(self) -> range:
         return range(1, self.accounts + 1)
+
+    @property
+    def logs_visits(self) -> bool:
+        """Whether anything about the visit log was asked for: the numbers of visits follow it then.
+
+        They differ in the current day only: what has happened so far, not the whole day's number.
+        """
+        wanted = (self.time_zones, self.midnight_visits, self.long_visits, self.same_second_visits)
+        numbers = (self.visits_per_day, self.actions_per_visit)
+        return any(wanted) or numbers != (None, None) or self.now is not utc_now
+
+    def zone_name(self, site: int) -> str:
+        return self.time_zones[(site - 1) % len(self.time_zones)] if self.time_zones else PACIFIC
+
+    def zone_of(self, site: int) -> tzinfo:
+        """The zone in which the site's days begin and end."""
+        return zone_named(self.zone_name(site))
 
     def viewable(self, site: int) -> bool:
         """Whether the Matomo token may view the site; Matomo's idSite is the site's number."""
@@ -109,7 +152,9 @@ class World:
         return [(site_url, permission) for site_url, permission in listed if site_url is not None]
 
     def visits(self, site: int, day: date) -> int:
-        """Matomo's visits; about 3 % of the days are zero."""
+        """Matomo's visits; about 3 % of the days are zero, none with visits_per_day."""
+        if self.visits_per_day is not None:
+            return self.visits_per_day
         if _hash("visits-zero", site, day) % 100 < ZERO_DAYS_PERCENT:
             return 0
         return max(1, round(_usual_day(site) * _swing("visits", site, day)))

@@ -74,8 +74,15 @@ def test_each_recorded_error_has_its_kind_and_a_mend(name: str) -> None:
     assert len(caught.value.message) < 300
 
 
+VISIT_LOG = {"sites_view_super_post_query"}
+"""These and live_* are tested in test_matomo_visits.py and test_visit_*.py."""
+
+
 def test_every_recorded_answer_is_tested() -> None:
-    assert {path.stem for path in RESPONSES.glob("*.json")} == RECORDED_ERRORS.keys() | NUMBERS
+    stems = {path.stem for path in RESPONSES.glob("*.json")} - VISIT_LOG
+    assert {stem for stem in stems if not stem.startswith("live_")} == (
+        RECORDED_ERRORS.keys() | NUMBERS
+    )
 
 
 def test_visits_of_several_sites_are_read_by_site_and_day() -> None:

@@ -68,6 +68,16 @@ def fetch(sandbox: Sandbox, source: Source) -> tuple[int, dict[str, str], bytes]
             "token_auth": MATOMO_TOKEN,
         }
         return send(sandbox, "POST", "/matomo/index.php?module=API", urlencode(fields))
+    if source == "visits":
+        fields = {
+            "method": "Live.getLastVisitsDetails",
+            "format": "JSON",
+            "idSite": "1",
+            "period": "day",
+            "date": "2026-11-10",
+            "token_auth": MATOMO_TOKEN,
+        }
+        return send(sandbox, "POST", "/matomo/index.php?module=API", urlencode(fields))
     fields = {
         "grant_type": "refresh_token",
         "refresh_token": WORLD.refresh_token(1),
@@ -101,7 +111,7 @@ def test_every_http_fault_is_known_by_its_status(sandbox: Sandbox, source: Sourc
         assert (headers.get("Retry-After") == "7") == (kind == "http_429")
         assert (body == b"") == (kind in {"empty_200", "redirect"})
         assert (b"<html>" in body) == (
-            "html" in kind or (kind == "http_429" and source == "matomo")
+            "html" in kind or (kind == "http_429" and source in {"matomo", "visits"})
         )
 
 
