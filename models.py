@@ -83,6 +83,19 @@ class StoredDay:
     updated_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far the visit log of one Matomo site is in the table.
+
+    complete_through: every day up to it is closed, read whole and compared; verified_at: when that
+    last day was. read_until: the last action seen of the days after it, which are still open.
+    """
+
+    complete_through: date
+    verified_at: datetime | None = None
+    read_until: datetime | None = None
+
+
 def days_between(first: date, last: date) -> list[date]:
     """Every day from first to last, both included."""
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]

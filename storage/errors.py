@@ -4,6 +4,7 @@ DatabaseError
   DatabaseUnavailable   no connection, overload, time-out: tried again, then given up
   DatabaseRefused       key, permission, missing table or column: nothing of this kind will work
   RowsRefused           these rows break a rule of the table; others may be fine
+  TableBusy             another run writes to the same table, or has taken it over
 """
 
 from __future__ import annotations
@@ -54,14 +55,22 @@ class RowsRefused(DatabaseError):
         self.whole_site = whole_site
 
 
-TRANSIENT_CLASSES = ("08", "40", "53", "57")
+class TableBusy(DatabaseError):
+    """Not tried again by itself: the other run may take hours."""
+
+    kind = "temporary"
+    default_mend = "one run at a time writes to a table: let the other one end, then run again"
+
+
+TRANSIENT_CLASSES = ("08", "40", "53", "57", "55P03")
 """SQLSTATE classes of connection loss, rollback for concurrency, lack of resources, shutdown or
-time-out (57014). An upsert with these may be sent again: it is idempotent."""
+time-out (57014), and lock_timeout. An upsert with these may be sent again: it is idempotent."""
 
 READ_ONLY = "25006"
 FOREIGN_KEY_VIOLATION = "23503"
-ROW_CLASSES = ("22", "23", "44", "P0001")
-"""SQLSTATE classes of bad data, broken constraints and a user's own triggers: a matter of rows."""
+ROW_CLASSES = ("21", "22", "23", "44", "P0001", "54000")
+"""SQLSTATE classes of rows given twice, bad data, broken constraints, a user's own triggers, and
+values too long for an index: a matter of rows."""
 
 
 def from_sqlstate(code: str, message: str) -> DatabaseError:
@@ -76,7 +85,8 @@ def from_sqlstate(code: str, message: str) -> DatabaseError:
         return MissingRelation(f"the database lacks something ({code}): {said}")
     if code == "42P10":
         return DatabaseRefused(
-            "daily_analytics has no unique constraint on (date, site_id)", mend=MIGRATE
+            "a table has no unique key to find its rows again by (daily_analytics: date, site_id)",
+            mend=MIGRATE,
         )
     if code == "42501":
         return DatabaseRefused(

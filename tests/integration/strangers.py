@@ -24,6 +24,12 @@ with account as (
 )
 insert into public.daily_analytics (date, site_id, matomo_visits)
 select date '2026-11-19', id, 7 from site;
+with kept as (
+  insert into public.visit_log_tables (table_schema, table_name, table_oid, server, true_utc)
+  values ('public', 'matomo', 7, 'https://sentinel.example', false) returning id
+)
+insert into public.visit_log_watermarks (table_id, idsite, complete_through)
+select id, 7, date '2026-11-19' from kept;
 insert into public.aggregator_runs (job, failures) values ('daily', '[{"site": "sentinel-site"}]');
 """
 RELATIONS = """

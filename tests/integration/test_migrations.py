@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,12 +17,17 @@ from models import METRICS
 from storage.errors import DatabaseRefused
 from storage.migrations import apply_pending, find_migrations, read_status
 from storage.postgres import PostgresDatabase
+from storage.visit_log import Merged, VisitLog
 from tests.integration.databases import DAYS, TABLES_OF_A_USER, Store
 from tests.integration.tables import MIGRATIONS, execute, migrate, read_numbers, rows
+from tests.integration.visit_tables import bounds, group, line, versions
 from tests.services.postgres import PostgresServer
 from tests.services.postgrest import PostgrestServer, create_roles
 
-OURS = ("sites", "gsc_accounts", "daily_analytics", "aggregator_runs")
+OURS = (
+    *("sites", "gsc_accounts", "daily_analytics", "aggregator_runs"),
+    *("visit_log_tables", "visit_log_watermarks"),
+)
 
 # Older still: no unique key, numbers missing, text ids, row level security off, a policy of theirs.
 BARE_TABLES = """
@@ -210,6 +216,37 @@ def test_two_migrate_at_once_apply_each_file_once(url: str) -> None:
 def test_status_of_an_empty_database_changes_nothing(url: str) -> None:
     assert {done for _, done in read_status(url, MIGRATIONS)} == {False}
     assert rows(url, "select 1 from pg_namespace where nspname = 'supabase_migrations'") == []
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_the_visit_logs_tables_are_made_and_filled(partitioned: bool, url: str) -> None:
+    migrate(url)
+    log = VisitLog(url, 1)
+    assert log.make_table("visits", partitioned=partitioned)
+    table = log.open_table("visits")
+    assert (table.partitioned, table.missing) == (partitioned, ())
+    log.lock(table, 0)
+    table_id = log.claim(table, "https://matomo.example/", true_utc=None).table_id
+    lines = [line(7, action) for action in range(3)]
+    assert log.merge(table, table_id, group(lines, [7])) == Merged(3, 0)
+    before = versions(url, "visits")
+    assert log.merge(table, table_id, group(lines, [7])) == Merged(0, 0)
+    assert versions(url, "visits") == before
+    fewer = [line(7, 0), line(7, 1, country="x")]
+    assert log.merge(table, table_id, group(fewer, [7])) == Merged(1, 1)
+    log.close()
+
+
+def test_weeks_go_on_where_a_session_writes_times_as_no_other_reads_them(url: str) -> None:
+    migrate(url)  # IST: India's time zone to the one, Israel's to the other
+    log = VisitLog(f"{url}&options=-ctimezone%3DAsia/Kolkata%20-cdatestyle%3DGerman", 1)
+    log.make_table("visits", partitioned=True)
+    table = log.open_table("visits")
+    for day in (16, 25, 16):
+        log.make_partitions(table, [date(2026, 11, day)])
+    log.close()
+    weeks = [datetime(2026, 11, day, tzinfo=UTC) for day in (16, 23, 30)]
+    assert list(bounds(url, "visits").values()) == [(weeks[0], weeks[1]), (weeks[1], weeks[2])]
 
 
 def test_the_columns_that_hold_numbers_are_the_models(url: str) -> None:

@@ -30,6 +30,8 @@ NEEDED = {
     "gsc_accounts": {"select", "insert (oauth_refresh_token)", "update (oauth_refresh_token)"},
     "daily_analytics": {"select", "insert", "update"},
     "aggregator_runs": {"select", "insert", "update", "delete"},
+    "visit_log_tables": {"select", "insert", "update"},
+    "visit_log_watermarks": {"select", "insert", "update", "delete"},
 }
 """What the program does to each table; a new table is named here together with its grants."""
 
@@ -111,6 +113,8 @@ DONE: list[tuple[str, str, dict[str, Any] | None, bool]] = [
     ("aggregator_runs", "POST", RUN, True),
     ("aggregator_runs", "PATCH", RUN, True),
     ("aggregator_runs", "DELETE", None, True),
+    ("visit_log_tables", "GET", None, True),
+    ("visit_log_tables", "DELETE", None, False),
 ]
 
 

@@ -1,0 +1,98 @@
+"""What is remembered of a visit log's table, and whether a run may add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import namedtuple_row
+
+from storage.errors import DatabaseRefused
+from storage.visit_table import OTHER_TABLE, VisitTable
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is remembered of a table.
+
+    true_utc: whether action_timestamp holds real UTC. forgotten: its watermarks were void, because
+    it was made anew or is empty, and are gone.
+    """
+
+    table_id: int
+    true_utc: bool
+    forgotten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is remembered of a table, to be shown: `Claim` is for those who write."""
+
+    table_id: int
+    server: str
+    true_utc: bool
+
+
+KNOWN = """
+select id, table_oid::bigint as oid, server, true_utc from public.visit_log_tables
+where table_schema = %s and table_name = %s
+"""
+REMEMBER = """
+insert into public.visit_log_tables as t
+  (table_schema, table_name, table_oid, server, true_utc, writer)
+values (%s, %s, %s::bigint::oid, %s, %s, 1)
+on conflict (table_schema, table_name) do update set table_oid = excluded.table_oid,
+  server = excluded.server, true_utc = excluded.true_utc, writer = t.writer + 1
+returning id, writer
+"""
+FORGET = "delete from public.visit_log_watermarks where table_id = %s"
+
+
+def take_over(
+    connection: psycopg.Connection[Any], table: VisitTable, server: str, true_utc: bool | None
+) -> tuple[Claim, int]:
+    """Remember the table as this run's: what is known of it, and the number of this writer.
+
+    Raises:
+        DatabaseRefused: it holds another server's rows, or times of the other kind.
+    """
+    cursor: psycopg.Cursor[Any] = connection.cursor(row_factory=namedtuple_row)
+    has_rows = sql.SQL("select exists (select from {}) as rows").format(table.identifier)
+    filled = cursor.execute(has_rows).fetchall()[0].rows
+    known = cursor.execute(f"{KNOWN} for update", (table.schema, table.name)).fetchone()
+    gone = not filled
+    if known is not None and known.oid != table.oid:  # it was dropped, and made anew
+        known, gone = None, True
+    if known is not None and filled and known.server != server:
+        raise _other_server(table, known.server, server)
+    holds = known is not None and known.true_utc
+    wanted = holds if true_utc is None else true_utc
+    if filled and wanted != holds:
+        raise _other_times(table, holds)
+    values = (table.schema, table.name, table.oid, server, wanted)
+    row = cursor.execute(REMEMBER, values).fetchall()[0]
+    # A watermark would say of rows that are not there any more that they need not be read.
+    forgotten = cursor.execute(FORGET, (row.id,)).rowcount if gone else 0
+    return Claim(row.id, wanted, forgotten > 0), row.writer
+
+
+def _other_server(table: VisitTable, known: str, server: str) -> DatabaseRefused:
+    change = sql.SQL(
+        "update public.visit_log_tables set server = {} where table_schema = {} and table_name = {}"
+    ).format(server, table.schema, table.name)
+    return DatabaseRefused(
+        f"{table} holds the visits of {known}: those of {server} have the same action ids",
+        mend=f"{OTHER_TABLE}; or, if it is the same Matomo under a new address: "
+        f"{change.as_string()}",
+    )
+
+
+def _other_times(table: VisitTable, holds_utc: bool) -> DatabaseRefused:
+    holds, other = ("real UTC", "wall clocks") if holds_utc else ("the sites' wall clocks", "UTC")
+    option = "with" if holds_utc else "without"
+    return DatabaseRefused(
+        f"action_timestamp in {table} holds {holds}: {other} cannot be mixed in",
+        mend=f"run {option} --true-utc, or {OTHER_TABLE}",
+    )
