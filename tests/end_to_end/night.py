@@ -6,10 +6,14 @@ variable of theirs cannot be unset from outside (empty means not set).
 
 from __future__ import annotations
 
+import atexit
+import compileall
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -113,9 +117,20 @@ def open_night(program: Path, database_url: str, world: World) -> Iterator[Night
 
 
 def copy_program(target: Path) -> Path:
-    """The program's files in `target`, without settings, caches and tests."""
-    shutil.copytree(SOURCE, target, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    """The program's files in `target`, without settings and tests, and compiled already."""
+    shutil.copytree(_compiled_program(), target)
     return target
+
+
+@functools.cache
+def _compiled_program() -> Path:
+    """A copy to make others from: each would compile the same files anew."""
+    folder = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    program = Path(folder) / "program"
+    shutil.copytree(SOURCE, program, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    compileall.compile_dir(program, quiet=2)
+    return program
 
 
 def final_days(world: World, number: int = 3) -> list[date]:

@@ -10,6 +10,7 @@ import pytest
 
 from storage.embedded import EmbeddedPostgres
 from tests.integration.databases import IDS, KINDS, TABLES_OF_A_USER, OpenStore, Store, open_store
+from tests.services.authorities import one_authority
 from tests.services.postgres import PostgresServer, folder_for_sockets
 from tests.services.postgrest import PostgrestServer
 
@@ -51,7 +52,7 @@ def embedded() -> Iterator[Path]:
 @pytest.fixture
 def open_a_store(postgres: PostgresServer, embedded: Path) -> Iterator[OpenStore]:
     """Opens databases by kind, with the arguments of databases.open_store."""
-    with ExitStack() as stack:
+    with one_authority(), ExitStack() as stack:
         yield lambda kind, **more: stack.enter_context(open_store(kind, postgres, embedded, **more))
 
 

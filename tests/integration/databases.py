@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -99,11 +100,12 @@ def open_store(
     attempts: int = 2,
 ) -> Iterator[Store]:
     """A database of one kind: `before` is run in it, then, unless told otherwise, migrations."""
-    with _empty_database(kind, postgres, embedded) as (url, setting):
-        if before:
-            execute(url, before)
-        if with_migrations:
-            migrate(url)
+    template = None
+    if kind != "embedded":
+        template = _template(postgres, before, with_migrations=with_migrations)
+    with _database(kind, postgres, embedded, template) as (url, setting):
+        if template is None:
+            _fill(url, before, with_migrations=with_migrations)
         if kind != "rest":
             settings = Settings(database_url=setting, http_attempts=attempts)
             with open_database(settings) as database:
@@ -120,9 +122,24 @@ def open_store(
                 yield Store(database, url, server)
 
 
+def _fill(url: str, before: str, *, with_migrations: bool) -> None:
+    if before:
+        execute(url, before)
+    if with_migrations:
+        migrate(url)
+
+
+@functools.cache
+def _template(postgres: PostgresServer, before: str, *, with_migrations: bool) -> str:
+    """Name of a database that is filled once, to be copied: that takes a third of the time."""
+    name = f"template_{next(_names)}"
+    _fill(postgres.create_database(name), before, with_migrations=with_migrations)
+    return name
+
+
 @contextmanager
-def _empty_database(
-    kind: str, postgres: PostgresServer, embedded: Path
+def _database(
+    kind: str, postgres: PostgresServer, embedded: Path, template: str | None
 ) -> Iterator[tuple[str, str]]:
     """(a superuser's connection string, what DATABASE_URL holds)."""
     if kind == "embedded":
@@ -136,7 +153,7 @@ def _empty_database(
             yield url, f"embedded:{embedded}"
         return
     name = f"store_{next(_names)}"
-    url = postgres.create_database(name)
+    url = postgres.create_database(name, template=template or "template1")
     try:
         yield url, postgres.url(urlsplit(url).path.removeprefix("/"), tcp=True)
     finally:
