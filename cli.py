@@ -9,6 +9,7 @@ from datetime import date
 
 COMMANDS = (
     "daily",
+    "visits",
     "migrate",
     "doctor",
     "runs",
@@ -52,6 +53,12 @@ Stored tokens: --add reads one from standard input, --encrypt encrypts those sto
 encrypts all under the newest key of ENCRYPTION_KEY.
 """
 
+VISITS = """\
+Import Matomo's visit log (Live.getLastVisitsDetails) into the table DESTINATION_TABLE, one row per
+action, as @socialgouv/matomo-postgres does. Without dates: from where the last run of each site
+stopped, else from STARTDATE, else the last INITIAL_OFFSET days; today included.
+"""
+
 DAILY = """\
 Fetch Matomo visits and Search Console clicks and impressions, and store them in daily_analytics.
 Without dates: LOOKBACK_DAYS days, the last of them TARGET_DAYS_AGO days ago.
@@ -71,7 +78,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.command == "tokens" and arguments.account and arguments.action != "add":
         parser.error("--account goes with --add only")
-    if arguments.command in ("daily", "reconcile"):
+    if arguments.command in ("daily", "reconcile", "visits"):
         _check_days(parser, arguments)
     return arguments
 
@@ -144,6 +151,14 @@ def _parser() -> argparse.ArgumentParser:
             DAILY,
         )
     )
+    _add_visits_options(
+        add(
+            "visits",
+            "Matomo's visit log into the table DESTINATION_TABLE",
+            "aggregator.py visits --matomo-site 42 --from 2026-10-01",
+            VISITS,
+        )
+    )
     migrate = add(
         "migrate", "apply supabase/migrations/ over DATABASE_URL", "aggregator.py migrate --status"
     )
@@ -198,6 +213,26 @@ def _parser() -> argparse.ArgumentParser:
 def _add_days(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", type=parse_day, metavar="D", help="first day")
     parser.add_argument("--to", dest="last", type=parse_day, metavar="D", help="last day")
+
+
+def _add_visits_options(visits: argparse.ArgumentParser) -> None:
+    visits.add_argument(
+        "--matomo-site",
+        dest="matomo_sites",
+        action="append",
+        type=_count,
+        default=[],
+        metavar="N",
+        help="only this idSite (may be repeated; default: MATOMO_SITE)",
+    )
+    _add_days(visits)
+    visits.add_argument(
+        "--true-utc",
+        action="store_true",
+        help="a new table only: real UTC in action_timestamp, in place of Matomo's own value, "
+        "which is the site's wall clock",
+    )
+    visits.set_defaults(date=None)
 
 
 def _add_reconcile_options(reconcile: argparse.ArgumentParser) -> None:
@@ -256,7 +291,7 @@ def _check_days(parser: argparse.ArgumentParser, arguments: argparse.Namespace) 
     first, last = arguments.first, arguments.last
     if arguments.date and (first or last):
         parser.error("--date and --from/--to exclude each other")
-    if bool(first) != bool(last):
+    if bool(first) != bool(last) and arguments.command != "visits":
         parser.error("--from and --to go together")
-    if first and first > last:
+    if first and last and first > last:
         parser.error(f"--from {first} is after --to {last}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 import cli
@@ -58,8 +59,10 @@ def migrate(arguments: argparse.Namespace) -> int:
     from db import postgres_url
     from logs import report
     from storage.migrations import apply_pending, read_status
+    from storage.visit_log import VisitLog
 
-    with postgres_url(valid_settings("postgres")) as conninfo:
+    settings = valid_settings("postgres")
+    with postgres_url(settings) as conninfo:
         if arguments.status:
             for migration, applied in read_status(conninfo, MIGRATIONS):
                 report(f"{'applied' if applied else 'pending'}  {migration.path.name}")
@@ -68,8 +71,28 @@ def migrate(arguments: argparse.Namespace) -> int:
         for migration in apply_pending(conninfo, MIGRATIONS):
             report(f"applied  {migration.path.name}")
             done += 1
+        with closing(VisitLog(conninfo, settings.http_attempts)) as visit_log:
+            if visit_log.make_table(settings.destination_table, partitioned=settings.partitioned):
+                report(f"made     table {settings.destination_table}, for the visit log")
         report(f"{done} applied, nothing pending" if done else "nothing pending")
     return COMPLETE
+
+
+def visits(arguments: argparse.Namespace) -> int:
+    """Matomo's visit log into DESTINATION_TABLE."""
+    from jobs.alerts import alerting
+    from jobs.recording import record_failed_start
+    from jobs.visits import import_visits
+
+    now = datetime.now(UTC)
+    settings, problems = examined_settings("postgres", "visit log")
+    # Whoever asks for single sites sits at a terminal.
+    unattended = not arguments.matomo_sites
+    with alerting(settings, "visits", now, wanted=unattended) as alerts:
+        if problems:
+            record_failed_start(settings, alerts, InvalidSettings(problems), keep=unattended)
+            raise InvalidSettings(problems)
+        return import_visits(arguments, settings, now, alerts)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -114,6 +137,7 @@ def tokens(arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "visits": visits,
     "migrate": migrate,
     "doctor": doctor,
     "runs": runs,

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -14,11 +15,15 @@ from zoneinfo import ZoneInfo
 from config_values import (
     parse_alert_url,
     parse_database_url,
+    parse_day,
     parse_fernet_keys,
+    parse_matomo_sites,
     parse_matomo_url,
     parse_search_type,
     parse_secret,
     parse_supabase_url,
+    parse_switch,
+    parse_table_name,
     parse_timezone,
     parse_url,
 )
@@ -27,12 +32,6 @@ HOME = Path(__file__).resolve().parent
 """Where the program lives: `.env` and relative paths are found here, whatever cron's cwd is."""
 
 RESERVED = (
-    "MATOMO_SITE",
-    "DESTINATION_TABLE",
-    "STARTDATE",
-    "FORCE_STARTDATE",
-    "INITIAL_OFFSET",
-    "RESULTPERPAGE",
     "INTERNAL_CRON_SECRET",
     "DASHBOARD_PASSWORD",
     "DAILY_CRON",
@@ -95,6 +94,14 @@ class Settings:
     http_attempts: int = 4
     run_deadline_seconds: float = 3600.0
     matomo_sites_per_request: int = 50
+    visit_log_sites: tuple[int, ...] = ()
+    """idSites of the visit log; empty: all that the token may view."""
+    destination_table: str = "matomo"
+    partitioned: bool = False
+    start_date: date | None = None
+    force_start_date: bool = False
+    initial_offset_days: int = 3
+    results_per_page: int = 500
     google_api_endpoint: str | None = None
     google_token_uri: str = "https://oauth2.googleapis.com/token"
     healthcheck_url: str | None = field(default=None, repr=False)
@@ -138,7 +145,7 @@ def load_settings(
     """Read all settings; `needs` names what the command cannot do without.
 
     Needs are "database" (Supabase or Postgres), "postgres" (a DATABASE_URL), "matomo", "gsc",
-    "encryption" (an ENCRYPTION_KEY).
+    "visit log" (Matomo alone), "encryption" (an ENCRYPTION_KEY).
     The process environment wins over the file, and an empty value counts as not set (contract.md).
 
     Raises:
@@ -221,26 +228,32 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
             "SUPABASE_URL and SUPABASE_SERVICE_KEY, or DATABASE_URL, are missing: which database?"
         ]
     if need == "postgres" and not postgres_given:
-        mend = "(on Supabase: the session pooler's connection string)"
-        return [f"DATABASE_URL is missing: this command needs a Postgres connection {mend}"]
+        where = "on Supabase: dashboard, Connect, Session pooler"
+        return [
+            "DATABASE_URL is missing: this command needs a Postgres connection string "
+            f"({where}; with the database's password in place of [YOUR-PASSWORD])"
+        ]
     if need == "encryption" and not settings.encryption_keys and "ENCRYPTION_KEY" not in invalid:
         return [
             "ENCRYPTION_KEY is missing: tokens are stored encrypted. If some are already, put back "
             f"the key they were encrypted with; else make one: {MAKE_KEY}"
         ]
+    matomo = {
+        "MATOMO_API_URL": settings.matomo_api_url,
+        "MATOMO_API_TOKEN": settings.matomo_api_token,
+    }
     wanted = {
-        "matomo": {
-            "MATOMO_API_URL": settings.matomo_api_url,
-            "MATOMO_API_TOKEN": settings.matomo_api_token,
-        },
+        "matomo": matomo,
+        "visit log": matomo,
         "gsc": {
             "GOOGLE_CLIENT_ID": settings.google_client_id,
             "GOOGLE_CLIENT_SECRET": settings.google_client_secret,
         },
     }.get(need, {})
     without = {"matomo": "gsc", "gsc": "matomo"}.get(need)
+    instead = f" (or work without it: --source {without})" if without else ""
     return [
-        f"{name} is missing (or work without it: --source {without})"
+        f"{name} is missing{instead}"
         for name, value in wanted.items()
         if not value and name not in invalid
     ]
@@ -291,6 +304,15 @@ class _Reader:
             matomo_sites_per_request=self.number(
                 "MATOMO_SITES_PER_REQUEST", default.matomo_sites_per_request, 1, 1000
             ),
+            visit_log_sites=self.read("MATOMO_SITE", parse_matomo_sites) or (),
+            destination_table=self.read("DESTINATION_TABLE", parse_table_name)
+            or default.destination_table,
+            partitioned=self.read("PARTITIONED", parse_switch) or False,
+            start_date=self.read("STARTDATE", parse_day),
+            # As in matomo-postgres: only this word counts.
+            force_start_date=self.read("FORCE_STARTDATE", str) == "true",
+            initial_offset_days=self.number("INITIAL_OFFSET", default.initial_offset_days, 0, 3650),
+            results_per_page=self.number("RESULTPERPAGE", default.results_per_page, 1, 100_000),
             google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", parse_url),
             google_token_uri=self.read("GOOGLE_TOKEN_URI", parse_url) or default.google_token_uri,
             healthcheck_url=self.read("HEALTHCHECK_URL", parse_alert_url),

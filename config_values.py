@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from urllib.parse import urlsplit
+from datetime import date
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 SEARCH_TYPES = ("web", "image", "video", "news", "discover", "googleNews")
+
+NODE_TLS = {"no-verify", "ssl", "uselibpqcompat"}
 
 HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^:@\[\]]*)(:[0-9]{1,5})?")
 
@@ -70,7 +73,54 @@ def parse_database_url(text: str) -> str:
             "cannot be read: special characters of user and password go as %40 (@), %2F (/), "
             "%23 (#), %3F (?), %3A (:)"
         )
+    return _in_words_of_libpq(text)
+
+
+def _in_words_of_libpq(url: str) -> str:
+    """Node's Postgres client, and so matomo-postgres, knows words for TLS that libpq refuses."""
+    before, mark, query = url.partition("?")
+    if not (NODE_TLS & set(re.split("[=&]", query))):
+        return url
+    kept = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if (name, value) == ("sslmode", "no-verify"):
+            kept.append(("sslmode", "require"))
+        elif name == "ssl":
+            kept.append(("sslmode", "disable" if value in ("false", "0") else "require"))
+        elif name != "uselibpqcompat":
+            kept.append((name, value))
+    return f"{before}{mark}{urlencode(kept, quote_via=quote)}" if kept else before
+
+
+def parse_matomo_sites(text: str) -> tuple[int, ...]:
+    """Site ids; none of them for `all`."""
+    if text == "all":
+        return ()
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(re.fullmatch("[1-9][0-9]{0,8}", part) for part in parts):
+        raise ValueError("must be all, one idSite, or several with commas between")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def parse_table_name(text: str) -> str:
+    if not text.isprintable() or any(len(part.encode()) > 63 for part in text.split(".")):
+        raise ValueError("must be the name of a table, of at most 63 bytes")
     return text
+
+
+def parse_switch(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def parse_day(text: str) -> date:
+    try:
+        if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("must be a date such as 2026-11-19") from None
 
 
 def parse_fernet_keys(text: str) -> tuple[str, ...]:

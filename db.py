@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from config import HOME, Settings
 from models import METRICS, GscAccount, Master, Site, SiteId, StoredDay, Window
@@ -19,6 +19,9 @@ from storage.errors import DatabaseError, RowsRefused
 from storage.rows import Row
 from storage.runs import RunRecord, StoredRun
 from storage.schema import Schema
+
+if TYPE_CHECKING:
+    from storage.visit_log import VisitLog
 
 T = TypeVar("T")
 
@@ -106,6 +109,22 @@ def open_database(settings: Settings, *, rest: bool = True) -> Iterator[Database
         try:
             yield database
         finally:
+            database.close()
+
+
+@contextmanager
+def open_visit_log(settings: Settings) -> Iterator[tuple[Database, VisitLog]]:
+    """Postgres for the visit log, which REST cannot do, and for the history of its runs."""
+    from storage.postgres import PostgresDatabase
+    from storage.visit_log import VisitLog
+
+    with postgres_url(settings) as conninfo:
+        database = PostgresDatabase(conninfo, settings.http_attempts)
+        visit_log = VisitLog(conninfo, settings.http_attempts)
+        try:
+            yield database, visit_log
+        finally:
+            visit_log.close()
             database.close()
 
 

@@ -13,6 +13,7 @@ FetchError
       TargetMisnamed  ... it is called what cannot be: whoever entered the site
   SettingsError     an address or setting is wrong: whoever looks after this program
   UnexpectedAnswer  an answer of no known shape: look at what stands between, or report it
+    AnswerTooLarge  ... one that does not end: asking for less at once may work
   Interrupted       the run was stopped by a signal or by its deadline
 """
 
@@ -120,6 +121,10 @@ class UnexpectedAnswer(FetchError):
         self.retry = retry
 
 
+class AnswerTooLarge(UnexpectedAnswer):
+    pass
+
+
 class Interrupted(FetchError):
     kind = "interrupted"
     default_mend = (
@@ -127,9 +132,9 @@ class Interrupted(FetchError):
     )
 
 
-def interrupted(stop: Stop) -> Interrupted:
+def interrupted(stop: Stop, mend: str | None = None) -> Interrupted:
     """The failure of everything that a run no longer had the time to fetch."""
-    return Interrupted(str(stop.error()))
+    return Interrupted(str(stop.error()), mend=mend)
 
 
 def outcome_of(task: Callable[[], Result]) -> Result | FetchError:

@@ -17,6 +17,7 @@ import requests
 import urllib3.exceptions
 
 from fetchers.errors import (
+    AnswerTooLarge,
     BrokenOff,
     FetchError,
     Overloaded,
@@ -107,6 +108,7 @@ class Http:
         params: Mapping[str, str] | None = None,
         data: Mapping[str, str] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        largest_bytes: int = LARGEST_ANSWER_BYTES,
     ) -> Answer:
         """Send one request, once, following no redirect; `data` is a form, or the body itself.
 
@@ -114,7 +116,8 @@ class Http:
 
         Raises:
             Temporary: no connection, or it broke. Overloaded: no whole answer within the time-out.
-            SettingsError: the server's certificate does not hold.
+            AnswerTooLarge: it is longer than that. SettingsError: the server's certificate does
+            not hold.
         """
         host = urlsplit(url).netloc
         with self.slot():
@@ -124,7 +127,7 @@ class Http:
             began = time.monotonic()
             asked = requests.Request(method, url, headers, params=params, data=data)
             try:
-                answer = self._read(asked, budget)
+                answer = self._read(asked, budget, largest_bytes)
                 seconds = time.monotonic() - began
                 shown = f"{method} {url} {dict(params or {})}"
                 log.debug("%s: %d, %.2f s", shown, answer.status, seconds)
@@ -152,7 +155,7 @@ class Http:
                     f"{host}: {excerpt(str(error))}", mend="correct what it names"
                 ) from None
 
-    def _read(self, request: requests.Request, budget: float) -> Answer:
+    def _read(self, request: requests.Request, budget: float, largest_bytes: int) -> Answer:
         ends_at = time.monotonic() + budget
         with self._session().request(
             request.method,
@@ -171,9 +174,9 @@ class Http:
                 body += chunk
                 if time.monotonic() > ends_at:
                     raise TimeoutError
-                if len(body) > LARGEST_ANSWER_BYTES:
+                if len(body) > largest_bytes:
                     host = urlsplit(request.url).netloc
-                    raise UnexpectedAnswer(f"{host}: an answer without end")
+                    raise AnswerTooLarge(f"{host}: an answer without end")
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, bytes(body))
 

@@ -16,16 +16,13 @@ from urllib.parse import urlsplit
 
 from fetchers.errors import (
     BrokenOff,
-    CredentialsError,
     FetchError,
     Overloaded,
     TargetDenied,
-    Temporary,
-    Throttled,
     interrupted,
     outcome_of,
 )
-from fetchers.http import Http, is_retryable
+from fetchers.http import LARGEST_ANSWER_BYTES, Answer, Http, is_retryable
 from fetchers.matomo_answers import (
     GRANT_VIEW,
     parse_answer,
@@ -33,6 +30,7 @@ from fetchers.matomo_answers import (
     parse_viewable_sites,
     parse_visits,
 )
+from fetchers.matomo_health import MatomoHealth
 from fetchers.results import Fetched
 from models import days_between
 from stopping import Stopped
@@ -43,12 +41,6 @@ REQUESTS_IN_FLIGHT = 4
 
 DAYS_PER_REQUEST = 31
 """50 sites x 31 days are ~1,500 cells, ~5 s on a warm server (125 sites x 20 days took 7 s)."""
-
-FAILED_REQUESTS_IN_A_ROW = 3
-"""After this many failures with no answer between them, see whether Matomo is down at all."""
-
-FAILURES_WITHOUT_ANSWER = 30
-"""After this many failures and not one answer, Matomo has no reports for us, even if it is up."""
 
 VIEWABLE_SITES = {
     "method": "SitesManager.getSitesIdWithAtLeastViewAccess",
@@ -142,7 +134,7 @@ def plan_batches(asked: Mapping[int, Sequence[date]], sites_per_request: int) ->
 
 def fetch_viewable_sites(server: MatomoServer, http: Http) -> frozenset[int]:
     """The idSites that the token may view."""
-    payload = http.retrying(lambda: _call(server, http, VIEWABLE_SITES))
+    payload = http.retrying(lambda: call(server, http, VIEWABLE_SITES))
     return parse_viewable_sites(payload, server.host)
 
 
@@ -152,7 +144,7 @@ def fetch_version(server: MatomoServer, http: Http) -> str:
     Raises:
         FetchError: of the kind that names who can mend it.
     """
-    payload = http.retrying(lambda: _call(server, http, {"method": "API.getMatomoVersion"}))
+    payload = http.retrying(lambda: call(server, http, {"method": "API.getMatomoVersion"}))
     return parse_version(payload, server.host)
 
 
@@ -169,7 +161,7 @@ def fetch_visits(batch: Batch, server: MatomoServer, http: Http) -> Fetched[int,
         "period": "day",
         "date": f"{batch.days[0]},{batch.days[-1]}",
     }
-    payload = http.retrying(lambda: _call(server, http, parameters), retryable)
+    payload = http.retrying(lambda: call(server, http, parameters), retryable)
     return parse_visits(payload, batch.sites, batch.days, server.host)
 
 
@@ -192,10 +184,7 @@ class _Batches:
         threads = min(REQUESTS_IN_FLIGHT, http.concurrency)
         self._workers: Workers[Answered] = Workers(threads, http.stop)
         self._open: set[Batch] = set()
-        self._answers = 0
-        self._failures = 0
-        self._failed_in_a_row = 0
-        self._gave_up: FetchError | None = None
+        self._health = MatomoHealth(lambda: call(server, http, VIEWABLE_SITES))
 
     def fetch(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
@@ -204,7 +193,7 @@ class _Batches:
             self._open.discard(batch)
             if not isinstance(outcome, FetchError):
                 self._keep(outcome)
-            elif self._gave_up is None and _asking_for_less_helps(outcome, batch):
+            elif self._health.gave_up is None and _asking_for_less_helps(outcome, batch):
                 for part in batch.halves():
                     self._submit(part)
             else:
@@ -231,33 +220,14 @@ class _Batches:
 
     def _ask(self, batch: Batch) -> Answered:
         """Runs on a worker. Asks nothing more once the token is refused or the server is down."""
-        if self._gave_up is not None:
-            return batch, self._gave_up
+        if self._health.gave_up is not None:
+            return batch, self._health.gave_up
         outcome = outcome_of(lambda: fetch_visits(batch, self._server, self._http))
         if isinstance(outcome, FetchError):
-            if isinstance(outcome, CredentialsError | Throttled) or self._is_down(outcome):
-                self._gave_up = outcome
+            self._health.failed(outcome)
         else:
-            self._answers += 1
-            self._failed_in_a_row = 0
+            self._health.answered()
         return batch, outcome
-
-    def _is_down(self, error: FetchError) -> bool:
-        """After a few failures in a row, one cheap call tells a dead server from bad sites."""
-        if not isinstance(error, Temporary):
-            return False
-        self._failures += 1
-        self._failed_in_a_row += 1
-        if self._answers == 0 and self._failures >= FAILURES_WITHOUT_ANSWER:
-            return True
-        if self._failed_in_a_row < FAILED_REQUESTS_IN_A_ROW:
-            return False
-        try:
-            _call(self._server, self._http, VIEWABLE_SITES)
-        except FetchError:
-            return True
-        self._failed_in_a_row = 0
-        return False
 
     def _keep(self, parsed: Fetched[int, int]) -> None:
         """Take over what was asked for; a span of days may hold others, which stay untouched."""
@@ -285,15 +255,29 @@ def _hidden_message(viewable: Collection[int]) -> str:
     )
 
 
-def _call(server: MatomoServer, http: Http, parameters: Mapping[str, str]) -> Any:
-    """One API call: the token alone in the body, everything else in the query string.
+def call(server: MatomoServer, http: Http, parameters: Mapping[str, str]) -> Any:
+    """One API call, once; the answer as JSON values.
+
+    Raises:
+        FetchError: of the kind that names who can mend it.
+    """
+    return parse_answer(send(server, http, parameters), server.host)
+
+
+def send(
+    server: MatomoServer,
+    http: Http,
+    parameters: Mapping[str, str],
+    largest_bytes: int = LARGEST_ANSWER_BYTES,
+) -> Answer:
+    """Ask once: the token alone in the body, everything else in the query string.
 
     Only then are errors JSON too, and tokens marked "secure only" work (facts part C).
     """
-    answer = http.request(
+    return http.request(
         "POST",
         f"{server.url}/index.php",
         params={"module": "API", "format": "JSON", **parameters},
         data={"token_auth": server.token},
+        largest_bytes=largest_bytes,
     )
-    return parse_answer(answer, server.host)

@@ -26,6 +26,7 @@ from jobs.doctor_database import check_database, check_history, check_migrations
 from jobs.doctor_google import check_google
 from jobs.doctor_matomo import check_matomo
 from jobs.doctor_site import explain_site
+from jobs.doctor_visits import check_visit_log
 from jobs.findings import (
     ADVICE,
     BLOCKED,
@@ -76,7 +77,13 @@ class Examination:
 Check = Callable[[Examination], Iterable[Finding]]
 
 DATABASE_CHECKS: tuple[Check, ...] = (check_tables, check_migrations, check_history)
-SOURCE_CHECKS: tuple[Check, ...] = (check_alerts, check_clocks, check_matomo, check_google)
+SOURCE_CHECKS: tuple[Check, ...] = (
+    check_alerts,
+    check_clocks,
+    check_matomo,
+    check_google,
+    check_visit_log,
+)
 """These ask remote APIs, and run side by side."""
 
 

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
+AdvanceRows = Callable[[int, int], None]
+
+
+def silent(_name: str, _total: int) -> Advance:
+    return lambda _done: None
+
+
+def silent_rows(_name: str, _total: int) -> AdvanceRows:
+    return lambda _done, _rows: None
 
 
 class Bars:
     """Bars by name. Without a terminal every bar is silent."""
 
-    def __init__(self, add: Callable[[str, int], Advance]) -> None:
+    def __init__(
+        self,
+        add: Callable[[str, int], Advance],
+        add_rows: Callable[[str, int], AdvanceRows] = silent_rows,
+    ) -> None:
         self._add = add
+        self._add_rows = add_rows
+
+    def rows_bar(self, name: str, total: int) -> AdvanceRows:
+        """A bar that also shows rows per second; call the result with things done and rows."""
+        return self._add_rows(name, total)
 
     def bar(self, name: str, total: int) -> Advance:
         """A new bar; call the result with the number of things done. Nothing to do, no bar."""
         return self._add(name, total) if total else silent(name, total)
-
-
-def silent(_name: str, _total: int) -> Advance:
-    return lambda _done: None
 
 
 @contextmanager
@@ -39,13 +54,30 @@ def progress_bars(*, wanted: bool) -> Iterator[Bars]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn())
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+    )
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as progress:
 
         def add(name: str, total: int) -> Advance:
-            task = progress.add_task(name, total=total)
+            task = progress.add_task(name, total=total, speed="")
             return lambda done: progress.update(task, advance=done)
 
-        yield Bars(add)
+        def add_rows(name: str, total: int) -> AdvanceRows:
+            task = progress.add_task(name, total=total, speed="")
+            began, seen = time.monotonic(), 0
+
+            def advance(done: int, rows: int) -> None:
+                nonlocal seen
+                seen += rows
+                speed = seen / max(0.001, time.monotonic() - began)
+                progress.update(task, advance=done, speed=f"{speed:,.0f} rows/s")
+
+            return advance
+
+        yield Bars(add, add_rows)

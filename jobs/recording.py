@@ -43,12 +43,14 @@ log = logging.getLogger("aggregator.runs")
 class Run:
     """What a job reports of itself while it runs. No failures at the end: it is complete.
 
-    sources: what it asks. nightly: it asks for what a run of every night does. names: domains by
-    site, for messages. summary: the final report's lines.
+    window: its days, where they are not known before it begins. sources: what it asks. nightly: it
+    asks for what a run of every night does. names: domains by site, for messages. summary: the
+    final report's lines.
     """
 
     failures: list[Failure] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
+    window: Window | None = None
     sources: tuple[str, ...] = ()
     names: Mapping[SiteId, str] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
@@ -148,6 +150,8 @@ class _History:
             RunRecord(
                 status=status,
                 finished_at=datetime.now(UTC),
+                window_from=run.window.first if run.window else None,
+                window_to=run.window.last if run.window else None,
                 counts=dict(run.counts),
                 failures=failures,
             )

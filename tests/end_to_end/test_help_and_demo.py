@@ -65,6 +65,7 @@ def test_migrate_makes_the_tables_once_and_lists_them(night: Night, database_url
     ]
     assert run() == [
         *(f"applied  {name}" for name in files),
+        "made     table matomo, for the visit log",
         f"{len(files)} applied, nothing pending",
     ]
     assert run() == ["nothing pending"]

@@ -23,11 +23,6 @@ PAPERS = [
 ]
 # contract.md, Environment: what jobs that are not built yet will take for not set.
 RESERVED_DEFAULTS = {
-    "MATOMO_SITE": "all",
-    "DESTINATION_TABLE": "matomo",
-    "FORCE_STARTDATE": "false",
-    "INITIAL_OFFSET": "3",
-    "RESULTPERPAGE": "500",
     "SOCIAL_CRON": "0 2 * * *",
     "HOURLY_CRON": "5 * * * *",
     "GRAPH_API_VERSION": "v25.0",
@@ -75,6 +70,12 @@ def test_env_example_shows_the_default_where_there_is_one() -> None:
     default = Settings()
     shown = {
         "MATOMO_SITES_PER_REQUEST": default.matomo_sites_per_request,
+        "MATOMO_SITE": "all",
+        "DESTINATION_TABLE": default.destination_table,
+        "PARTITIONED": str(default.partitioned).lower(),
+        "FORCE_STARTDATE": str(default.force_start_date).lower(),
+        "INITIAL_OFFSET": default.initial_offset_days,
+        "RESULTPERPAGE": default.results_per_page,
         "GSC_REQUESTS_PER_MINUTE": default.gsc_requests_per_minute,
         "GSC_SEARCH_TYPE": default.gsc_search_type,
         "TARGET_DAYS_AGO": default.target_days_ago,

@@ -75,7 +75,37 @@ site: Any = {
     "gsc_property": None,
     "oauth_refresh_token": "token",
 }
-MODELS = [visits, visits["1"], [1, 2, 3], query, listing, google_error, site]
+live: Any = [
+    {
+        "idSite": 1,
+        "idVisit": 17,
+        "firstActionTimestamp": 1794009570,
+        "lastActionTimestamp": 1794009600,
+        "visitorId": "0dc9ab2adcbce0d3",
+        "userId": None,
+        "experiments": [{"name": "a"}],
+        "dimension1": "pro",
+        "truncatedActionsCount": 3,
+        "actionDetails": [
+            {"type": "action", "url": "https://a.test/", "title": "t", "timestamp": 1794009570},
+            {"type": 13, "timestamp": 1794009600, "eventValue": 2.5, "dimension2": "x"},
+            {"customVariables": {"1": {"customVariableName1": "n", "customVariableValue1": "v"}}},
+        ],
+    },
+    {"idSite": 1, "idVisit": 18, "lastActionTimestamp": 1794009601, "actionDetails": []},
+]
+sites_of_matomo: Any = [{"idsite": 1, "name": "a", "timezone": "Europe/Paris"}]
+MODELS = [
+    visits,
+    visits["1"],
+    [1, 2, 3],
+    query,
+    listing,
+    google_error,
+    site,
+    live,
+    sites_of_matomo,
+]
 
 
 @st.composite

@@ -5,11 +5,13 @@ A new source adds a function that takes `data` and draws from answers.py, and jo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import Any
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import httplib2
 import httpx
@@ -31,6 +33,8 @@ from fetchers.gsc import (
 from fetchers.gsc_property import Properties, Property, choose_property
 from fetchers.http import Answer, parse_retry_after
 from fetchers.matomo_answers import parse_answer, parse_viewable_sites, parse_visits
+from fetchers.matomo_visits import last_action, parse_sites, read_page
+from jobs.visit_rows import render_visit
 from models import Window, days_between
 from storage.errors import DatabaseError, from_sqlstate
 from storage.postgres_calls import sort_error
@@ -38,7 +42,7 @@ from storage.rest import SupabaseDatabase
 from storage.rest_calls import sort_api_error
 from storage.rows import parse_account, parse_id, parse_site
 from storage.runs import RunRecord
-from tests.fuzz.answers import WORDS, bodies, headers, payloads, site
+from tests.fuzz.answers import WORDS, bodies, headers, live, mutated, payloads, site
 from tests.unit.google import FakeGoogle, OfflineClient, Reply
 from tests.unit.helpers import make_http
 
@@ -72,6 +76,25 @@ def _matomo_payload(data: st.DataObject, payload: object) -> None:
         cells = {(s, d) for s in parsed.values for d in parsed.values[s]}
         cells |= {(s, d) for missed in parsed.missed for s in missed.targets for d in missed.days}
         assert cells == {(s, d) for s in sites for d in DAYS}
+
+
+def visit_log(data: st.DataObject) -> None:
+    """A page of visits: every visit becomes lines, or a problem by name."""
+    given_headers = {"content-type": data.draw(types)}
+    bodies_of_pages = bodies() | mutated(live).map(lambda page: json.dumps(page).encode())
+    answer = Answer(data.draw(statuses), given_headers, data.draw(bodies_of_pages))
+    with suppress(FetchError):
+        for visit in read_page(answer, "m.test").visits:
+            last = last_action(visit)
+            assert last is None or int(last) <= last
+            rows = render_visit(visit, data.draw(st.none() | st.just(ZoneInfo("Europe/Paris"))))
+            assert rows.lines.count(b"\n") == rows.rows
+            assert rows.rows or rows.problems
+
+
+def sites_of_matomo(data: st.DataObject) -> None:
+    with suppress(FetchError):
+        parse_sites(data.draw(payloads), "m.test")
 
 
 def search_query(data: st.DataObject) -> None:
@@ -188,6 +211,8 @@ def rest_that_says(status: int, content_type: str, body: bytes) -> Iterator[Supa
 PARSERS: list[Callable[[st.DataObject], None]] = [
     matomo_answer,
     matomo_payload,
+    visit_log,
+    sites_of_matomo,
     search_query,
     search_days,
     google_answers,

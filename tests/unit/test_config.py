@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,12 +34,21 @@ DEFAULTS: dict[str, Any] = {
     "http_attempts": 4,
     "run_deadline_seconds": 3600.0,
     "matomo_sites_per_request": 50,
+    "visit_log_sites": (),
+    "destination_table": "matomo",
+    "partitioned": False,
+    "start_date": None,
+    "force_start_date": False,
+    "initial_offset_days": 3,
+    "results_per_page": 500,
     "google_api_endpoint": None,
     "google_token_uri": "https://oauth2.googleapis.com/token",
     "healthcheck_url": None,
     "alert_webhook_url": None,
     "libpq_secrets": (),
 }
+
+REQUIRED = "postgres://h/d?sslmode=require"
 
 # variable, text, setting, value
 READ: list[tuple[str, str, str, Any]] = [
@@ -71,6 +81,26 @@ READ: list[tuple[str, str, str, Any]] = [
     ("HTTP_ATTEMPTS", "1", "http_attempts", 1),
     ("RUN_DEADLINE", "900", "run_deadline_seconds", 900.0),
     ("MATOMO_SITES_PER_REQUEST", "10", "matomo_sites_per_request", 10),
+    ("MATOMO_SITE", "42", "visit_log_sites", (42,)),
+    ("MATOMO_SITE", "3, 1,3,", "visit_log_sites", (3, 1)),
+    ("MATOMO_SITE", "all", "visit_log_sites", ()),
+    ("DESTINATION_TABLE", 'My "visits"', "destination_table", 'My "visits"'),
+    ("DESTINATION_TABLE", "stats.matomo", "destination_table", "stats.matomo"),
+    ("PARTITIONED", "true", "partitioned", True),
+    ("STARTDATE", "2023-01-01", "start_date", date(2023, 1, 1)),
+    ("FORCE_STARTDATE", "true", "force_start_date", True),
+    ("FORCE_STARTDATE", "1", "force_start_date", False),
+    ("INITIAL_OFFSET", "30", "initial_offset_days", 30),
+    ("RESULTPERPAGE", "100", "results_per_page", 100),
+    ("PGDATABASE", "postgres://h/d?sslmode=no-verify", "database_url", REQUIRED),
+    ("DATABASE_URL", "postgres://h/d?ssl=true", "database_url", REQUIRED),
+    (
+        "DATABASE_URL",
+        "postgres://h/d?ssl=false&application_name=a%20b&uselibpqcompat=true",
+        "database_url",
+        "postgres://h/d?sslmode=disable&application_name=a%20b",
+    ),
+    ("DATABASE_URL", "postgres://h/d?uselibpqcompat=true", "database_url", "postgres://h/d"),
     (
         "HEALTHCHECK_URL",
         "https://h.example/a/b?c=d",

@@ -26,6 +26,7 @@ RETRYABLE: list[tuple[FetchError, bool]] = [
     (errors.SettingsError("x"), False),
     (errors.UnexpectedAnswer("x"), False),
     (errors.UnexpectedAnswer("x", retry=True), True),
+    (errors.AnswerTooLarge("x"), False),
     (errors.Interrupted("x"), False),
     (errors.FetchError("x"), False),
 ]

@@ -10,11 +10,10 @@ import pytest
 
 from fetchers.errors import Overloaded, Temporary
 from fetchers.matomo import (
-    FAILED_REQUESTS_IN_A_ROW,
-    FAILURES_WITHOUT_ANSWER,
     Batch,
     plan_batches,
 )
+from fetchers.matomo_health import FAILED_REQUESTS_IN_A_ROW, FAILURES_WITHOUT_ANSWER
 from tests.unit.helpers import (
     DAY,
     FakeMatomo,

@@ -1,0 +1,170 @@
+"""An import of the visit log in words: what it does, what it did, what is missing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+
+from jobs.progress import AdvanceRows, Bars, silent_rows
+from jobs.recording import Run
+from jobs.visits_day import UNARCHIVED_MEND, DayRead
+from jobs.visits_plan import SOURCE, SitePlan
+from jobs.visits_store import StoredDays
+from logs import report
+from models import Failure, Window
+from storage.visit_table import VisitTable
+from summary import count, failure_lines, merge_failures
+
+UNARCHIVED_NAMED = 10
+"""Sites of one day whose report is missing, each with its numbers; more are told as one."""
+
+CUT = (
+    "Matomo cut {}: {} are missing (visitor_log_maximum_actions_per_visit in its "
+    "config.ini.php allows no more; the visits' other rows are stored)"
+)
+
+log = logging.getLogger("aggregator.visits")
+
+
+class Tally:
+    """What has been read and stored so far; told by the threads that do it."""
+
+    def __init__(self, plans: Sequence[SitePlan], table: str) -> None:
+        self._lock = threading.Lock()
+        self._open = Counter(day for plan in plans for day in plan.window)
+        self._ended: dict[int, set[date]] = defaultdict(set)
+        self._days: dict[date, Counter[str]] = defaultdict(Counter)
+        self._total: Counter[str] = Counter()
+        self._failures: list[Failure] = []
+        self._unarchived: dict[date, dict[int, int]] = defaultdict(dict)
+        self._advance: AdvanceRows = silent_rows("", 0)
+        self.window = (
+            Window(min(p.window.first for p in plans), max(p.window.last for p in plans))
+            if plans
+            else None
+        )
+        self.sites = len(plans)
+        self.table = table
+        self.stored = StoredDays()
+
+    def shown_on(self, bars: Bars) -> None:
+        self._advance = bars.rows_bar("Visit log, days", sum(self._open.values()))
+
+    def ended(self, read: DayRead) -> None:
+        """A day of a site has been read to its end, and everything of it is stored."""
+        numbers = {
+            "days": 1,
+            "visits": read.visits,
+            "actions": read.actions,
+            "cut_visits": read.cut_visits,
+            "cut_actions": read.cut_actions,
+            "failed_days": int(read.failed),
+        }
+        with self._lock:
+            self._ended[read.site].add(read.day)
+            self._total.update(numbers)
+            self._days[read.day].update(numbers)
+            self._failures += read.failures
+            if read.unarchived is not None:
+                self._unarchived[read.day][read.site] = read.unarchived
+            self._advance(1, read.actions)
+            self._open[read.day] -= 1
+            if not self._open[read.day]:
+                self._log_day(read.day)
+
+    def has_ended(self, site: int, day: date) -> bool:
+        return day in self._ended[site]
+
+    def counts(self) -> dict[str, int]:
+        """For the run history."""
+        numbers = {name: self._total[name] for name in ("days", "visits", "actions", "cut_actions")}
+        stored = {"written": self.stored.written, "removed": self.stored.removed}
+        return {"sites": self.sites, **numbers, **stored}
+
+    def all_failures(self) -> Iterator[Failure]:
+        yield from self._failures
+        yield from self.stored.failures
+        for day, of_sites in sorted(self._unarchived.items()):
+            yield from _unarchived(day, of_sites)
+
+    def cut(self) -> str | None:
+        """What Matomo itself left out, None if nothing."""
+        if not self._total["cut_visits"]:
+            return None
+        visits = count(self._total["cut_visits"], "visit")
+        return CUT.format(visits, count(self._total["cut_actions"], "action"))
+
+    def _log_day(self, day: date) -> None:
+        of_day = self._days.pop(day)
+        failed = f", {of_day['failed_days']} not complete" if of_day["failed_days"] else ""
+        log.info(
+            "%s: %s%s, %s, %s",
+            day,
+            count(of_day["days"], "site"),
+            failed,
+            count(of_day["visits"], "visit"),
+            count(of_day["actions"], "action"),
+        )
+
+
+def _unarchived(day: date, of_sites: dict[int, int]) -> Iterator[Failure]:
+    """Reports that say 0 while the log holds visits: one line for each site, or one for many."""
+    what = "site {}, {}: the visit log holds {} visits, Matomo's report says 0: not archived yet"
+    failure = Failure("not ready", SOURCE, "", UNARCHIVED_MEND, tuple(of_sites), (day,))
+    if len(of_sites) <= UNARCHIVED_NAMED:
+        for site, visits in of_sites.items():
+            yield replace(failure, message=what.format(site, day, visits), sites=(site,))
+        return
+    numbers = ", ".join(f"{site}: {visits}" for site, visits in sorted(of_sites.items()))
+    message = (
+        f"{day}: Matomo's reports say 0 visits and are not archived yet; the visit log holds, by "
+        f"site, {numbers}"
+    )
+    yield replace(failure, message=message)
+
+
+def log_plan(plans: Sequence[SitePlan], table: VisitTable, *, true_utc: bool) -> None:
+    """What the run is going to do, in one line."""
+    first = min(plan.window.first for plan in plans)
+    last = max(plan.window.last for plan in plans)
+    log.info(
+        "%s, %s, into table %s (%s)",
+        count(len(plans), "site"),
+        Window(first, last),
+        table.name,
+        "real UTC" if true_utc else "times as Matomo has them: the site's wall clock",
+    )
+
+
+def summary_lines(run: Run, tally: Tally) -> list[str]:
+    """The final report."""
+    failures = merge_failures(run.failures)
+    what = f"visit log, {tally.window}" if tally.window else "visit log: no days to read"
+    lines = [f"COMPLETE: {what}"]
+    if failures:
+        sites = {site for failure in failures for site in failure.sites}
+        of = count(tally.sites, "site") if tally.sites else "no site"
+        reasons = count(len(failures), "reason")
+        head = f"INCOMPLETE: {what}: {len(sites)} of {of} with failures, {reasons}"
+        lines = [head, *failure_lines(failures, run.names), ""]
+    if cut := tally.cut():
+        lines.append(cut)
+    numbers = tally.counts()
+    removed = f", {numbers['removed']} removed" if numbers["removed"] else ""
+    return [
+        *lines,
+        f"Read {count(numbers['days'], 'day')} of {count(tally.sites, 'site')}: "
+        f"{numbers['visits']} visits, {numbers['actions']} actions. "
+        f"Stored {numbers['written']} new or changed rows in {tally.table}{removed}.",
+    ]
+
+
+def report_run(run: Run) -> None:
+    """Print the summary, its last line with the counts as fields."""
+    for line in run.summary[:-1]:
+        report(line)
+    report(run.summary[-1], counts=run.counts, failures=len(merge_failures(run.failures)))

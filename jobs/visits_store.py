@@ -1,0 +1,213 @@
+"""Rows on their way to the table: a bounded queue, and one thread that stores what comes out."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from jobs.visit_rows import VisitRows
+from jobs.visits_day import DayRead
+from jobs.visits_plan import SOURCE
+from jobs.visits_progress import Watermarks
+from models import Failure, Watermark
+from storage.errors import DatabaseError, RowsRefused
+from storage.visit_log import Group, VisitLog
+from storage.visit_table import VisitTable
+
+GROUP_ROWS = 10_000
+"""Rows of one transaction, about: more bring nothing (bench, visits), and each waits for all."""
+
+QUEUED_PAGES = 6
+"""Pages that wait to be stored; with those being read and being stored this bounds memory."""
+
+IDLE_SECONDS = 0.25
+"""What came in is stored when nothing more has come for this long."""
+
+DAY = 86_400
+LONGEST_VISIT_DAYS = 14
+EPOCH = date(1970, 1, 1)
+
+log = logging.getLogger("aggregator.visits")
+
+
+@dataclass(slots=True)
+class StoredDays:
+    """What the thread has done. written: new or changed rows; error: why it stored no more."""
+
+    written: int = 0
+    removed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    error: DatabaseError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The table, locked by this run, and the connection that writes it. true_utc: how it keeps
+    action_timestamp."""
+
+    visit_log: VisitLog
+    table: VisitTable
+    table_id: int
+    true_utc: bool
+
+
+Page = tuple[date, list[VisitRows]]
+
+
+class Storing:
+    """One thread that stores; `put` and `end` are called by those that read.
+
+    ended: called with each day whose rows and watermark are stored.
+    """
+
+    def __init__(
+        self, destination: Destination, marks: Watermarks, ended: Callable[[DayRead], None]
+    ) -> None:
+        self._to = destination
+        self._marks = marks
+        self._ended = ended
+        self._queue: queue.Queue[Page | DayRead | None] = queue.Queue(QUEUED_PAGES)
+        self._bug: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.stored = StoredDays()
+        self._thread.start()
+
+    def put(self, day: date, rows: list[VisitRows]) -> None:
+        """Hand over a page; waits while too many are waiting."""
+        if rows:
+            self._offer((day, rows))
+
+    def end(self, read: DayRead) -> None:
+        """All pages of this day have been handed over."""
+        self._offer(read)
+
+    def finish(self) -> StoredDays:
+        """Wait until everything is stored.
+
+        Raises:
+            Whatever bug ended the thread.
+        """
+        self._offer(None)
+        self._thread.join()
+        if self._bug is not None:
+            raise self._bug
+        return self.stored
+
+    def is_over(self) -> bool:
+        """Whether nothing more will be stored."""
+        return self._bug is not None or self.stored.error is not None
+
+    def _offer(self, item: Page | DayRead | None) -> None:
+        while not self.is_over():
+            try:
+                self._queue.put(item, timeout=IDLE_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def _run(self) -> None:
+        try:
+            self._store_all()
+        except DatabaseError as error:
+            self.stored.error = error
+        except BaseException as bug:
+            self._bug = bug
+
+    def _store_all(self) -> None:
+        group = _Collected()
+        while True:
+            try:
+                item = self._queue.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                group = self._store(group)
+                continue
+            if item is None:
+                self._store(group)
+                return
+            group.add(item)
+            if group.rows >= GROUP_ROWS:
+                group = self._store(group)
+
+    def _store(self, group: _Collected) -> _Collected:
+        """Store what was collected, with the watermarks of the days that it ends."""
+        if not (group.visits or group.ended):
+            return group
+        marks: dict[int, Watermark] = {}
+        for read in group.ended:
+            if read.complete:
+                marks[read.site] = self._marks.closed(read.site, read.day)
+            elif not read.failed:
+                marks[read.site] = self._marks.read(read.site, read.last_action)
+        self._merge(list(group.visits.values()), marks)
+        for read in group.ended:
+            self._ended(read)
+        return _Collected()
+
+    def _merge(self, visits: Sequence[tuple[date, VisitRows]], marks: dict[int, Watermark]) -> None:
+        """Store all at once; where some are refused, halve until those are alone. The watermarks
+        come last: a refused visit is named, and no later run would do better."""
+        try:
+            group = make_group([rows for _, rows in visits], marks)
+            merged = self._to.visit_log.merge(self._to.table, self._to.table_id, group)
+            self.stored.written += merged.written
+            self.stored.removed += merged.removed
+        except RowsRefused as error:
+            if not visits:
+                raise
+            if len(visits) == 1:
+                self._refuse(*visits[0], error)
+                if marks:
+                    self._merge([], marks)
+                return
+            middle = len(visits) // 2
+            self._merge(visits[:middle], {})
+            self._merge(visits[middle:], marks)
+
+    def _refuse(self, day: date, rows: VisitRows, error: RowsRefused) -> None:
+        message = f"visit {rows.id_visit} was not stored: {error.message}"
+        mend = "see the database's message; the other visits are stored"
+        site = int(rows.id_site) if rows.id_site.isdecimal() else 0
+        self.stored.failures.append(Failure(error.kind, SOURCE, message, mend, (site,), (day,)))
+
+
+class _Collected:
+    """Visits of one group, the last version of each, and the days that end with it."""
+
+    def __init__(self) -> None:
+        self.visits: dict[tuple[str, str], tuple[date, VisitRows]] = {}
+        self.rows = 0
+        self.ended: list[DayRead] = []
+
+    def add(self, item: Page | DayRead) -> None:
+        if isinstance(item, DayRead):
+            self.ended.append(item)
+            return
+        day, visits = item
+        for rows in visits:
+            self.visits[rows.id_site, rows.id_visit] = (day, rows)
+            self.rows += rows.rows
+
+
+def make_group(visits: Sequence[VisitRows], marks: dict[int, Watermark]) -> Group:
+    """Rendered visits, each once, as they are stored together."""
+    return Group(
+        lines=[rows.lines for rows in visits],
+        rows=sum(rows.rows for rows in visits),
+        whole_visits=[(rows.id_site, rows.id_visit) for rows in visits if rows.whole],
+        days=_utc_days(visits),
+        watermarks=marks,
+    )
+
+
+def _utc_days(visits: Iterable[VisitRows]) -> set[date]:
+    """The days of all actions: a partition must be there for each."""
+    numbers: set[int] = set()
+    for rows in visits:
+        first, last = int(rows.first_second // DAY), int(rows.last_second // DAY)
+        # Where two times of a visit are years apart, one of them is wrong.
+        numbers |= {first, last, *range(first, min(last, first + LONGEST_VISIT_DAYS))}
+    return {EPOCH + timedelta(days=number) for number in numbers}
