@@ -21,6 +21,7 @@ from bench.results import CouldNotRun, Row, print_table, seconds
 from bench.runs import Bench, program_copy
 from bench.servers import running_postgres
 from bench.upsert import upsert_postgres, upsert_rest
+from bench.visits import visits, visits_memory
 from storage.errors import DatabaseError
 
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
@@ -30,6 +31,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "doctor": doctor,
     "upsert": upsert_postgres,
     "upsert-rest": upsert_rest,
+    "visits": visits,
+    "visits-memory": visits_memory,
 }
 
 

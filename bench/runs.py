@@ -45,7 +45,7 @@ class Bench:
     def _run(self, command: Sequence[str], api: Api, url: str) -> Run:
         before = self._clocks(api)
         requests_before = api.count_requests()
-        took = _launch(command, {**api.environment, "DATABASE_URL": url})
+        took = launch(command[1:], {**api.environment, "DATABASE_URL": url})
         machine, sandbox, database = (
             after - b for after, b in zip(self._clocks(api), before, strict=True)
         )
@@ -112,8 +112,9 @@ def program_copy() -> Iterator[Path]:
         yield copy
 
 
-def _launch(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
-    """Run a command through launch.py; its duration, processor time and peak memory."""
+def launch(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
+    """Run Python through launch.py; its duration, processor time and peak memory."""
+    command = [sys.executable, *arguments]
     with tempfile.TemporaryDirectory(prefix="bench-launch-") as folder:
         report = Path(folder) / "report.json"
         done = subprocess.run(

@@ -79,7 +79,11 @@ def running_sandbox(world: World, latency_seconds: float) -> Iterator[Api]:
     """The sandbox over a world without exceptions, on a free port."""
     command = [sys.executable, "-m", "sandbox", "--port", "0"]
     command += ["--sites", str(world.sites), "--accounts", str(world.accounts)]
-    command += ["--latency", str(latency_seconds)]
+    command += ["--latency", str(latency_seconds), "--time-zones", ",".join(world.time_zones)]
+    if world.visits_per_day is not None:
+        command += ["--visits-per-day", str(world.visits_per_day)]
+    if world.actions_per_visit is not None:
+        command += ["--actions-per-visit", str(world.actions_per_visit)]
     with subprocess.Popen(command, cwd=HOME, stdout=subprocess.PIPE, text=True) as process:
         try:
             environment: dict[str, str] = {}
