@@ -184,8 +184,15 @@ def read_all(plans: Sequence[SitePlan], tools: Tools, storing: Storing, now: dat
         days = list(_days_of(window, within, now))
         expected = _expected_visits([asked for _, asked, closed in days if closed], tools)
         tasks = (
-            partial(_read, plan, asked, expected.get((asked.site.id, asked.day)), tools, storing)
-            for plan, asked, _ in days
+            partial(
+                _read,
+                plan,
+                asked,
+                expected[asked.site.id, asked.day] if closed else None,
+                tools,
+                storing,
+            )
+            for plan, asked, closed in days
         )
         workers: Workers[None] = Workers(IN_FLIGHT, tools.http.stop)
         for task in itertools.islice(tasks, IN_FLIGHT):

@@ -168,6 +168,10 @@ class _Reading:
             result.visits += seen.is_new_broken(broken.id_visit)
             problems.append(broken.message)
         for visit in page.visits:
+            if visit.id_site is not None and str(visit.id_site) != str(self._site.id):
+                raise UnexpectedAnswer(
+                    f"the visit log of site {self._site.id} holds a visit of another one"
+                )
             last = last_action(visit)
             if last is None:
                 result.visits += seen.is_new_broken(str(visit.id_visit))

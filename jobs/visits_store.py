@@ -72,6 +72,7 @@ class Storing:
         self._ended = ended
         self._queue: queue.Queue[Page | DayRead | None] = queue.Queue(QUEUED_PAGES)
         self._bug: BaseException | None = None
+        self._finished = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.stored = StoredDays()
         self._thread.start()
@@ -93,13 +94,14 @@ class Storing:
         """
         self._offer(None)
         self._thread.join()
+        self._finished = True  # threads that a stop left behind may still read
         if self._bug is not None:
             raise self._bug
         return self.stored
 
     def is_over(self) -> bool:
         """Whether nothing more will be stored."""
-        return self._bug is not None or self.stored.error is not None
+        return self._bug is not None or self.stored.error is not None or self._finished
 
     def _offer(self, item: Page | DayRead | None) -> None:
         while not self.is_over():

@@ -18,7 +18,7 @@ class Claim:
     """What is remembered of a table.
 
     true_utc: whether action_timestamp holds real UTC. forgotten: its watermarks were void, because
-    it was made anew or is empty, and are gone.
+    it was made anew or is empty: the import begins again.
     """
 
     table_id: int
@@ -48,6 +48,15 @@ on conflict (table_schema, table_name) do update set table_oid = excluded.table_
 returning id, writer
 """
 FORGET = "delete from public.visit_log_watermarks where table_id = %s"
+BEGIN_AGAIN = """
+update public.visit_log_watermarks
+set complete_through = coalesce(begins_after, complete_through), verified_at = null,
+  read_until = null, updated_at = now()
+where table_id = %s and begins_after is not null
+  and (verified_at is not null or read_until is not null or complete_through <> begins_after)
+"""
+"""Where an import began is remembered: of a first one that could store nothing, or of a table that
+was emptied, the days since then would be skipped otherwise."""
 
 
 def take_over(
@@ -62,9 +71,9 @@ def take_over(
     has_rows = sql.SQL("select exists (select from {}) as rows").format(table.identifier)
     filled = cursor.execute(has_rows).fetchall()[0].rows
     known = cursor.execute(f"{KNOWN} for update", (table.schema, table.name)).fetchone()
-    gone = not filled
+    same_server = known is not None and known.server == server
     if known is not None and known.oid != table.oid:  # it was dropped, and made anew
-        known, gone = None, True
+        known = None
     if known is not None and filled and known.server != server:
         raise _other_server(table, known.server, server)
     holds = known is not None and known.true_utc
@@ -74,7 +83,11 @@ def take_over(
     values = (table.schema, table.name, table.oid, server, wanted)
     row = cursor.execute(REMEMBER, values).fetchall()[0]
     # A watermark would say of rows that are not there any more that they need not be read.
-    forgotten = cursor.execute(FORGET, (row.id,)).rowcount if gone else 0
+    forgotten = 0
+    if not filled and same_server:
+        forgotten = cursor.execute(BEGIN_AGAIN, (row.id,)).rowcount
+    elif not filled or known is None:
+        forgotten = cursor.execute(FORGET, (row.id,)).rowcount
     return Claim(row.id, wanted, forgotten > 0), row.writer
 
 

@@ -75,10 +75,12 @@ BY_KEY = "set local enable_nestloop = on; set local enable_hashjoin = off"
 AS_BEFORE = "set local enable_nestloop = off; set local enable_hashjoin = on"
 
 WATERMARK = """
-insert into public.visit_log_watermarks
-  (table_id, idsite, complete_through, verified_at, read_until)
-values (%s, %s, %s, %s, %s)
-on conflict (table_id, idsite) do update set complete_through = excluded.complete_through,
+insert into public.visit_log_watermarks as w
+  (table_id, idsite, begins_after, complete_through, verified_at, read_until)
+values (%s, %s, %s, %s, %s, %s)
+on conflict (table_id, idsite) do update set
+  begins_after = least(w.begins_after, excluded.begins_after),
+  complete_through = excluded.complete_through,
   verified_at = excluded.verified_at, read_until = excluded.read_until, updated_at = now()
 """
 
@@ -127,7 +129,8 @@ def write_watermarks(
 ) -> None:
     """Remember how far each site is."""
     for site, mark in sorted(watermarks.items()):
-        values = (table_id, site, mark.complete_through, mark.verified_at, mark.read_until)
+        through = mark.complete_through
+        values = (table_id, site, through, through, mark.verified_at, mark.read_until)
         cursor.execute(WATERMARK, values)
 
 

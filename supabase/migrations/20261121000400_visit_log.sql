@@ -26,6 +26,7 @@ comment on column public.visit_log_tables.writer is
 create table if not exists public.visit_log_watermarks (
   table_id bigint not null references public.visit_log_tables on delete cascade,
   idsite bigint not null,
+  begins_after date,
   complete_through date not null,
   verified_at timestamptz,
   read_until timestamptz,
@@ -33,6 +34,8 @@ create table if not exists public.visit_log_watermarks (
   primary key (table_id, idsite)
 );
 
+comment on column public.visit_log_watermarks.begins_after is
+  'The first complete_through: where the import of the site begins again if the table is emptied.';
 comment on column public.visit_log_watermarks.complete_through is
   'Every day up to this one (the site''s own days) is closed, read whole, and compared.';
 comment on column public.visit_log_watermarks.read_until is

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
@@ -133,15 +133,28 @@ def test_watermarks_of_a_table_made_anew_are_void(
     assert log.read_watermarks(table_id) == {}
 
 
-def test_watermarks_of_an_emptied_table_are_void(
+def test_the_import_of_an_emptied_table_begins_again_where_it_once_began(
+    log: VisitLog, table: VisitTable, migrated_url: str
+) -> None:
+    table_id = filled(log, table, true_utc=True)
+    [(site, first)] = log.read_watermarks(table_id).items()
+    later = Watermark(first.complete_through + timedelta(days=3), MONDAY, MONDAY)
+    log.merge(table, table_id, group([], [], watermarks={site: later}))
+    assert not log.claim(table, SERVER, true_utc=None).forgotten
+    execute(migrated_url, "truncate matomo")
+    claim = log.claim(table, SERVER, true_utc=None)
+    assert (claim.true_utc, claim.forgotten) == (True, True)
+    assert log.read_watermarks(table_id) == {site: Watermark(first.complete_through)}
+    assert not log.claim(table, SERVER, true_utc=None).forgotten
+
+
+def test_watermarks_of_an_emptied_table_are_void_for_another_matomo(
     log: VisitLog, table: VisitTable, migrated_url: str
 ) -> None:
     table_id = filled(log, table, true_utc=True)
     execute(migrated_url, "truncate matomo")
-    claim = log.claim(table, SERVER, true_utc=None)
-    assert (claim.true_utc, claim.forgotten) == (True, True)
+    assert log.claim(table, "https://other.example/", true_utc=None).forgotten
     assert log.read_watermarks(table_id) == {}
-    assert not log.claim(table, SERVER, true_utc=None).forgotten
 
 
 def test_the_newest_action_is_each_sites_own(
