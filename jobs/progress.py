@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
-AdvanceRows = Callable[[int, int], None]
+AdvanceRows = Callable[[float, int], None]
 
 
 def silent(_name: str, _total: int) -> Advance:
@@ -31,7 +31,8 @@ class Bars:
         self._add_rows = add_rows
 
     def rows_bar(self, name: str, total: int) -> AdvanceRows:
-        """A bar that also shows rows per second; call the result with things done and rows."""
+        """A bar that also shows rows per second; call the result with (parts of) things done, and
+        rows."""
         return self._add_rows(name, total)
 
     def bar(self, name: str, total: int) -> Advance:
@@ -72,7 +73,7 @@ def progress_bars(*, wanted: bool) -> Iterator[Bars]:
             task = progress.add_task(name, total=total, speed="")
             began, seen = time.monotonic(), 0
 
-            def advance(done: int, rows: int) -> None:
+            def advance(done: float, rows: int) -> None:
                 nonlocal seen
                 seen += rows
                 speed = seen / max(0.001, time.monotonic() - began)

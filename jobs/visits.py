@@ -89,11 +89,11 @@ def import_visits(
             log_plan(plans, destination.table, true_utc=destination.true_utc)
             health = MatomoHealth(lambda: call(server, http, SITES))
             tools = Tools(server, http, health, settings.results_per_page, destination.true_utc)
-            storing = Storing(destination, Watermarks(plans, now), tally.ended)
+            storing = Storing(destination, Watermarks(plans, now), tally)
             shown = arguments.log_format == "text" and not arguments.quiet
             with progress_bars(wanted=shown) as bars:
                 tally.shown_on(bars)
-                read_all(plans, tools, storing, now)
+                read_all(plans, tools, storing, tally, now)
                 tally.stored = storing.finish()
             run.failures += [*tally.all_failures(), *unfinished(plans, tally, tools)]
         run.counts |= tally.counts()
@@ -176,13 +176,16 @@ def make_plans(
     return plans
 
 
-def read_all(plans: Sequence[SitePlan], tools: Tools, storing: Storing, now: datetime) -> None:
+def read_all(
+    plans: Sequence[SitePlan], tools: Tools, storing: Storing, tally: Tally, now: datetime
+) -> None:
     """Read every day of every site, oldest first, a few at once, and hand its rows to `storing`."""
     for window, within in rounds(plans):
         if storing.is_over() or tools.health.is_over() or tools.http.stop.is_set():
             return
         days = list(_days_of(window, within, now))
         expected = _expected_visits([asked for _, asked, closed in days if closed], tools)
+        tally.expect(expected)
         tasks = (
             partial(
                 _read,

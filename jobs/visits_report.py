@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
 from jobs.progress import AdvanceRows, Bars, silent_rows
 from jobs.recording import Run
+from jobs.visit_rows import VisitRows
 from jobs.visits_day import UNARCHIVED_MEND, DayRead
 from jobs.visits_plan import SOURCE, SitePlan
 from jobs.visits_store import StoredDays
@@ -42,6 +44,8 @@ class Tally:
         self._failures: list[Failure] = []
         self._unarchived: dict[date, dict[int, int]] = defaultdict(dict)
         self._advance: AdvanceRows = silent_rows("", 0)
+        self._expected: dict[tuple[int, date], int] = {}
+        self._shown: dict[tuple[int, date], float] = defaultdict(float)
         self.window = (
             Window(min(p.window.first for p in plans), max(p.window.last for p in plans))
             if plans
@@ -53,6 +57,27 @@ class Tally:
 
     def shown_on(self, bars: Bars) -> None:
         self._advance = bars.rows_bar("Visit log, days", sum(self._open.values()))
+
+    def expect(self, visits: Mapping[tuple[int, date], object]) -> None:
+        """How many visits the closed days have which are read next: parts of them show then."""
+        known = {cell: number for cell, number in visits.items() if isinstance(number, int)}
+        with self._lock:
+            self._expected = {cell: number for cell, number in known.items() if number}
+
+    def visits_stored(self, visits: Iterable[tuple[date, VisitRows]]) -> None:
+        """These have just been stored."""
+        rows: Counter[tuple[int, date]] = Counter()
+        number: Counter[tuple[int, date]] = Counter()
+        for day, visit in visits:
+            cell = (int(visit.id_site) if visit.id_site.isdecimal() else 0, day)
+            rows[cell] += visit.rows
+            number[cell] += 1
+        with self._lock:
+            for cell, stored in number.items():
+                left = 1.0 - self._shown[cell]
+                part = min(left, stored / self._expected.get(cell, math.inf))
+                self._shown[cell] += part
+                self._advance(part, rows[cell])
 
     def ended(self, read: DayRead) -> None:
         """A day of a site has been read to its end, and everything of it is stored."""
@@ -71,7 +96,7 @@ class Tally:
             self._failures += read.failures
             if read.unarchived is not None:
                 self._unarchived[read.day][read.site] = read.unarchived
-            self._advance(1, read.actions)
+            self._advance(1.0 - self._shown.pop((read.site, read.day), 0.0), 0)
             self._open[read.day] -= 1
             if not self._open[read.day]:
                 self._log_day(read.day)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Protocol
 
 from jobs.visit_rows import VisitRows
 from jobs.visits_day import DayRead
@@ -58,18 +59,20 @@ class Destination:
 Page = tuple[date, list[VisitRows]]
 
 
+class Told(Protocol):
+    """Who is told of what is stored, and then of each day that is stored to its end."""
+
+    def visits_stored(self, visits: Iterable[tuple[date, VisitRows]]) -> None: ...
+    def ended(self, read: DayRead) -> None: ...
+
+
 class Storing:
-    """One thread that stores; `put` and `end` are called by those that read.
+    """One thread that stores; `put` and `end` are called by those that read."""
 
-    ended: called with each day whose rows and watermark are stored.
-    """
-
-    def __init__(
-        self, destination: Destination, marks: Watermarks, ended: Callable[[DayRead], None]
-    ) -> None:
+    def __init__(self, destination: Destination, marks: Watermarks, told: Told) -> None:
         self._to = destination
         self._marks = marks
-        self._ended = ended
+        self._told = told
         self._queue: queue.Queue[Page | DayRead | None] = queue.Queue(QUEUED_PAGES)
         self._bug: BaseException | None = None
         self._finished = False
@@ -145,8 +148,9 @@ class Storing:
             elif not read.failed:
                 marks[read.site] = self._marks.read(read.site, read.last_action)
         self._merge(list(group.visits.values()), marks)
+        self._told.visits_stored(group.visits.values())
         for read in group.ended:
-            self._ended(read)
+            self._told.ended(read)
         return _Collected()
 
     def _merge(self, visits: Sequence[tuple[date, VisitRows]], marks: dict[int, Watermark]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -55,12 +55,16 @@ class Stored:
         self.groups = groups
         site = MatomoSite(1, "One", "UTC", UTC)
         plan = SitePlan(site, Window(DAY, NEXT), Watermark(BEFORE), resumed=False)
-        self.ended: list[tuple[date, int]] = []
+        self.days: list[tuple[date, int]] = []
+        self.visits = 0
         to = Destination(groups, TABLE, 5, true_utc=False)  # type: ignore[arg-type]
-        self.storing = Storing(to, Watermarks([plan], NOW), self._end)
+        self.storing = Storing(to, Watermarks([plan], NOW), self)
 
-    def _end(self, read: DayRead) -> None:
-        self.ended.append((read.day, len(self.groups.merged)))
+    def visits_stored(self, visits: Iterable[tuple[date, VisitRows]]) -> None:
+        self.visits += len(list(visits))
+
+    def ended(self, read: DayRead) -> None:
+        self.days.append((read.day, len(self.groups.merged)))
 
     def finish(self) -> StoredDays:
         return self.storing.finish()
@@ -110,7 +114,7 @@ def test_a_refused_visit_is_found_by_halving_and_the_watermark_comes_last() -> N
         len(to.groups.merged) - 1
     )
     assert to.groups.merged[-1].watermarks[1].complete_through == DAY
-    assert to.ended == [(DAY, len(to.groups.merged))]  # told once all of it is stored
+    assert to.days == [(DAY, len(to.groups.merged))]  # told once all of it is stored
 
 
 def test_where_the_last_visit_is_the_refused_one_the_watermark_is_stored_without_it() -> None:
@@ -190,7 +194,7 @@ def test_a_database_that_fails_ends_the_run_and_nobody_waits_for_it(small_groups
     stored = to.finish()
     assert isinstance(stored.error, DatabaseError)
     assert to.storing.is_over()
-    assert (to.ended, stored.written) == ([], 0)
+    assert (to.days, stored.written) == ([], 0)
 
 
 def test_a_bug_in_the_thread_is_raised_where_the_run_is_told(small_groups: None) -> None:
