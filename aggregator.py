@@ -110,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import commands
     from jobs.run_failures import CannotRun
     from logs import set_up_logging
+    from stopping import Stopped
     from storage.errors import DatabaseError
 
     set_up_logging(
@@ -127,6 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _could_not_run([error.message], error.mend)
     except DatabaseError as error:
         return _could_not_run([error.message], error.mend)
+    except Stopped as stopped:
+        status = SIGNAL_BASE + stopped.signal if stopped.signal else INCOMPLETE
+        return _could_not_run([str(stopped)], "run it again", status)
     except KeyboardInterrupt:
         return _could_not_run(["interrupted"], "run it again", INTERRUPTED)
 

@@ -74,6 +74,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     if unknown and arguments.command == "tokens":  # it may be a token
         parser.error("tokens takes no further words: a token goes to standard input")
+    if unknown and arguments.command == "visits" and re.fullmatch("[0-9-]{10}", unknown[0]):
+        parser.error(f"visits --from {unknown[0]} reads from that day on, up to today")
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.command == "tokens" and arguments.account and arguments.action != "add":

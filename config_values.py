@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 SEARCH_TYPES = ("web", "image", "video", "news", "discover", "googleNews")
 
+EARLIEST = date(2000, 1, 1)
+
 NODE_TLS = {"no-verify", "ssl", "uselibpqcompat"}
 
 HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^:@\[\]]*)(:[0-9]{1,5})?")
@@ -103,8 +105,10 @@ def parse_matomo_sites(text: str) -> tuple[int, ...]:
 
 
 def parse_table_name(text: str) -> str:
-    if not text.isprintable() or any(len(part.encode()) > 63 for part in text.split(".")):
-        raise ValueError("must be the name of a table, of at most 63 bytes")
+    # The database library takes % for a place of a value.
+    odd = "%" in text or not text.isprintable()
+    if odd or any(len(part.encode()) > 63 for part in text.split(".")):
+        raise ValueError("must be the name of a table, of at most 63 bytes and without %")
     return text
 
 
@@ -118,9 +122,12 @@ def parse_day(text: str) -> date:
     try:
         if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             raise ValueError
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise ValueError("must be a date such as 2026-11-19") from None
+    if day < EARLIEST:
+        raise ValueError("lies before all web analytics")
+    return day
 
 
 def parse_fernet_keys(text: str) -> tuple[str, ...]:

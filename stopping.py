@@ -11,7 +11,11 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """Work that was not done because the run must stop."""
+    """Work that was not done because the run must stop; `signal` if one said so."""
+
+    def __init__(self, message: str, signum: signal.Signals | None = None) -> None:
+        super().__init__(message)
+        self.signal = signum
 
 
 class Stop:
@@ -47,7 +51,8 @@ class Stop:
     def error(self) -> Stopped:
         """What to say of the work that was not done."""
         if self.signal is not None:
-            return Stopped(f"the run was stopped ({self.signal.name}) before this was fetched")
+            message = f"the run was stopped ({self.signal.name}) before this was fetched"
+            return Stopped(message, self.signal)
         return Stopped("the run reached RUN_DEADLINE before this was fetched")
 
 

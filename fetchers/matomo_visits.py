@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,19 +23,28 @@ from fetchers.errors import (
     UnexpectedAnswer,
 )
 from fetchers.http import Answer, Http, is_retryable
-from fetchers.matomo import MatomoServer, call, send
+from fetchers.matomo import MatomoServer, send
 from fetchers.matomo_answers import parse_answer
 from fetchers.matomo_health import MatomoHealth
-from fetchers.visit_answers import Page, Visit, parse_page
+from fetchers.visit_answers import BrokenVisit, Page, Visit, parse_page
 
 SITES = {
     "method": "SitesManager.getSitesWithAtLeastViewAccess",
     "filter_limit": "-1",  # the default cuts the list at 100 silently (facts part A1)
 }
 
-LARGEST_PAGE_BYTES = 32 * 1024 * 1024
+LARGEST_PAGE_BYTES = 8 * 1024 * 1024
 """A larger answer is asked for in smaller pages: this bounds our memory. 500 visits with 5 actions
 each are 3 MB."""
+
+decoded_pages = threading.BoundedSemaphore(2)
+"""Pages that are values at once, from all threads: a multiple of their bytes."""
+
+SUCCESSES_TO_GROW = 50
+"""Pages in a row after which a larger one is tried again."""
+
+TOO_MUCH = re.compile("exhausted|no answer within|Maximum execution time")
+TOO_LARGE = Page([], [BrokenVisit(None, "a visit of more than 8 MB was not read")])
 
 LATEST = 10**12
 """No epoch in seconds is as large."""
@@ -47,19 +57,24 @@ decoding = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class MatomoSite:
-    """A site as Matomo knows it; zone: None where we do not know its time zone by that name."""
+    """A site as Matomo knows it; zone: None where we do not know its time zone by that name.
+
+    created: the day of its first visit, or before it; None where Matomo does not say.
+    """
 
     id: int
     name: str
     zone_name: str
     zone: tzinfo | None
+    created: date | None = None
 
 
 class PageSize:
-    """Visits in a page; what proves too many for a site stays so for the rest of the run."""
+    """Visits in a page: fewer for a site where they prove too many, more again after a while."""
 
     def __init__(self, visits: int) -> None:
-        self._visits = visits
+        self._most = self._visits = visits
+        self._successes = 0
         self._lock = threading.Lock()
 
     @property
@@ -69,6 +84,14 @@ class PageSize:
     def too_many(self, asked: int) -> None:
         with self._lock:
             self._visits = max(1, min(self._visits, asked // 2))
+            self._successes = 0
+
+    def was_right(self) -> None:
+        with self._lock:
+            self._successes += 1
+            if self._successes >= SUCCESSES_TO_GROW:
+                self._visits = min(self._most, self._visits * 2)
+                self._successes = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +124,28 @@ def day_of_site(site: MatomoSite, day: date, since: datetime | None = None) -> D
     return DayOfSite(site, day, begins, ends, after)
 
 
-def fetch_sites(server: MatomoServer, http: Http) -> dict[int, MatomoSite]:
-    """All sites that the token may view, by idSite.
+def fetch_sites(server: MatomoServer, http: Http) -> tuple[dict[int, MatomoSite], datetime | None]:
+    """All sites that the token may view, by idSite, and what time it is at the server.
 
     Raises:
         FetchError: of the kind that names who can mend it.
     """
-    return parse_sites(http.retrying(lambda: call(server, http, SITES)), server.host)
+
+    def ask() -> tuple[dict[int, MatomoSite], datetime | None]:
+        answer = send(server, http, SITES)
+        sites = parse_sites(parse_answer(answer, server.host), server.host)
+        return sites, parse_date(answer.headers.get("date"))
+
+    return http.retrying(ask)
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """A Date header; None without a usable one."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def parse_sites(payload: Any, host: str) -> dict[int, MatomoSite]:
@@ -117,10 +155,20 @@ def parse_sites(payload: Any, host: str) -> dict[int, MatomoSite]:
         UnexpectedAnswer: they are not what facts say.
     """
     try:
-        rows = [(int(row["idsite"]), str(row["name"]), str(row["timezone"])) for row in payload]
-    except (KeyError, TypeError, ValueError):
+        sites = [_parse_site(row) for row in payload]
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise UnexpectedAnswer(f"{host}: the list of sites has another form") from None
-    return {number: MatomoSite(number, name, zone, parse_zone(zone)) for number, name, zone in rows}
+    return {site.id: site for site in sites}
+
+
+def _parse_site(row: Any) -> MatomoSite:
+    zone = str(row["timezone"])
+    created = re.match("[0-9]{4}-[0-9]{2}-[0-9]{2}", str(row.get("ts_created")))
+    try:
+        day = date.fromisoformat(created[0]) if created else None
+    except ValueError:
+        day = None
+    return MatomoSite(int(row["idsite"]), str(row["name"]), zone, parse_zone(zone), day)
 
 
 def parse_zone(name: str) -> tzinfo | None:
@@ -158,20 +206,29 @@ class DayReader:
         self._size = size
         self._health = health
 
-    def pages(self) -> Iterator[Page]:
+    def pages(self) -> Generator[Page, None, None]:
         """Pages of visits, oldest last action first; visits may come more than once.
+
+        A page is to be let go before the next one is asked for.
 
         Raises:
             FetchError: the rest of the day is not known.
         """
         after, offset = self._asked.after, 0
+        ids: list[object] = []
         while True:
-            page, limit = self._fetch(after, offset)
-            yield page
-            read = len(page.visits) + len(page.broken)
-            if read < limit:
+            answer, limit = self._fetch(after, offset)
+            with decoded_pages:
+                page = read_page(answer, self._server.host) if answer else TOO_LARGE
+                yield page
+                read = len(page.visits) + len(page.broken)
+                last = self._last_second(page, after)
+                ids, before = [visit.id_visit for visit in page.visits], ids
+                del page
+            if read < limit or last >= self._asked.ends:
                 return
-            last = self._last_second(page, after)
+            if offset and ids and ids == before:
+                raise self._deaf("filter_offset")
             if last - 1 > after:
                 after, offset = last - 1, 0
             else:  # a whole page within one second: only counting leads on
@@ -180,36 +237,45 @@ class DayReader:
     def _last_second(self, page: Page, after: int) -> int:
         seconds = [int(last) for visit in page.visits if (last := last_action(visit)) is not None]
         if seconds and min(seconds) < after:
-            raise UnexpectedAnswer(
-                f"{self._server.host}: the visit log does not heed minTimestamp",
-                mend="update Matomo",
-            )
+            raise self._deaf("minTimestamp")
         return max(seconds, default=after)
 
-    def _fetch(self, after: int, offset: int) -> tuple[Page, int]:
-        """One page, and how many visits it was asked for; smaller where it is too much at once."""
+    def _deaf(self, parameter: str) -> UnexpectedAnswer:
+        what = f"{self._server.host}: the visit log does not heed {parameter}"
+        return UnexpectedAnswer(what, mend="update Matomo")
+
+    def _fetch(self, after: int, offset: int) -> tuple[Answer | None, int]:
+        """One page, and how many visits it was asked for; smaller where it is too much at once.
+
+        None for a single visit that is too large: the ones behind it are not lost for that.
+        """
         while True:
             if self._health.gave_up is not None:
                 raise self._health.gave_up
             limit = self._size.visits
             try:
-                page = self._http.retrying(
+                answer = self._http.retrying(
                     partial(self._ask, after, offset, limit), partial(_try_again, limit)
                 )
+            except AnswerTooLarge:
+                if limit == 1:
+                    return None, limit
+                self._size.too_many(limit)
             except FetchError as error:
                 self._health.failed(error)
-                if self._health.is_over() or limit == 1 or not _is_too_much(error):
+                if self._health.is_over() or limit == 1 or not isinstance(error, Overloaded):
                     raise
                 self._size.too_many(limit)
             else:
                 self._health.answered()
-                return page, limit
+                self._size.was_right()
+                return answer, limit
 
-    def _ask(self, after: int, offset: int, limit: int) -> Page:
+    def _ask(self, after: int, offset: int, limit: int) -> Answer:
         parameters = live_parameters(self._asked, after, offset, limit)
         answer = send(self._server, self._http, parameters, LARGEST_PAGE_BYTES)
-        with decoding:
-            return read_page(answer, self._server.host)
+        check_page(answer, self._server.host)
+        return answer
 
 
 def live_parameters(asked: DayOfSite, after: int, offset: int, limit: int) -> Mapping[str, str]:
@@ -226,16 +292,24 @@ def live_parameters(asked: DayOfSite, after: int, offset: int, limit: int) -> Ma
     return parameters | ({"filter_offset": str(offset)} if offset else {})
 
 
-def read_page(answer: Answer, host: str) -> Page:
-    """The visits of one answer.
-
+def check_page(answer: Answer, host: str) -> None:
+    """
     Raises:
-        FetchError: it is none, or says why there are none.
+        FetchError: it is no list, or says why there is none.
     """
     is_list = answer.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     if answer.status != 200 or answer.content_type != "application/json" or not is_list:
         parse_answer(answer, host)  # raises what the answer means
         raise UnexpectedAnswer(f"{host}: the visit log is no list")
+
+
+def read_page(answer: Answer, host: str) -> Page:
+    """The visits of one answer.
+
+    Raises:
+        FetchError: it holds none, or says why there are none.
+    """
+    check_page(answer, host)
     try:
         return parse_page(answer.body)
     except ValueError:
@@ -252,9 +326,6 @@ def last_action(visit: Visit) -> float | None:
 
 
 def _try_again(limit: int, error: FetchError) -> bool:
-    """A page that can be smaller is not asked for again when it proves too large."""
-    return is_retryable(error) and not (limit > 1 and _is_too_much(error))
-
-
-def _is_too_much(error: FetchError) -> bool:
-    return isinstance(error, Overloaded | AnswerTooLarge)
+    """What is too much at once is not asked for again as it is; any other error 500 may pass."""
+    too_much = isinstance(error, Overloaded) and TOO_MUCH.search(error.message)
+    return is_retryable(error) and not (limit > 1 and too_much)

@@ -114,7 +114,8 @@ _JSON_NAMES = {
     for kind in (Visit, Action)
 }
 _BLANKS = " \t\n\r"  # what JSON takes for white space
-_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+# A string without end is taken to the end: looking for its quote again and again is quadratic.
+_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _ID_VISIT = re.compile(r'"idVisit"\s*:\s*"?(\w{1,40})')
 
 

@@ -48,6 +48,8 @@ TIMEOUT_SECONDS = 20.0
 
 DEADLINE_SECONDS = 300.0
 
+NIGHTLY_ONLY = ("GOOGLE_", "no sites")
+
 log = logging.getLogger("aggregator.doctor")
 
 
@@ -107,6 +109,7 @@ def examine(
     with stopped_by_signals(stop), ExitStack() as stack:
         findings += _open_database(seen, stack)
         findings += _look(seen, arguments.site, stop)
+    findings = _for_the_visit_log_alone(findings, seen)
     if arguments.json or arguments.log_format == "json":
         print_json(findings, indent=2 if arguments.json else None)
     else:
@@ -143,6 +146,19 @@ def check_settings(settings: Settings, problems: list[str], dotenv: Path) -> Ite
         yield Finding(ADVICE, "settings", message, "see .env.example for how it is spelled")
     if problems and not dotenv.exists():
         yield Finding(ADVICE, "settings", f"there is no {dotenv}", "cp .env.example .env")
+
+
+def _for_the_visit_log_alone(findings: list[Finding], seen: Examination) -> list[Finding]:
+    """Whoever imports the visit log and has no sites for the nightly run does not use that one:
+    what only it needs is no reason to say that no run is possible."""
+    if seen.all_sites or not any(f.area == "visits" and f.status != FAIL for f in findings):
+        return findings
+    return [
+        replace(finding, status=ADVICE, message=f"(nightly run only) {finding.message}")
+        if finding.status == BLOCKED and finding.message.startswith(NIGHTLY_ONLY)
+        else finding
+        for finding in findings
+    ]
 
 
 def _open_database(seen: Examination, stack: ExitStack) -> Iterator[Finding]:

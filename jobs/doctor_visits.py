@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from config import Settings
 from db import Database, open_visit_log
 from fetchers.errors import FetchError, outcome_of
 from fetchers.matomo_visits import MatomoSite, fetch_sites
@@ -17,7 +18,8 @@ from jobs.sources import matomo_server
 from jobs.visits_plan import CLOSES_AFTER, choose_sites
 from models import Watermark
 from storage.errors import DatabaseError, MissingRelation
-from storage.visit_log import Remembered
+from storage.visit_columns import type_of
+from storage.visit_log import Remembered, VisitLog
 from storage.visit_table import VisitTable
 from summary import count
 
@@ -33,19 +35,22 @@ def check_visit_log(seen: Examination) -> Iterator[Finding]:
     """Whether an import of the visit log can work; nothing where none has been made. Read-only."""
     if not seen.settings.database_url:
         return  # the visit log is optional, and does not go through REST
+    destination = seen.settings.destination_table
     try:
         # A connection of its own: other checks use the common one at the same time.
         with open_visit_log(seen.settings) as (database, visit_log):
-            table = visit_log.open_table(seen.settings.destination_table)
+            table = visit_log.open_table(destination)
             remembered = visit_log.recall(table)
             if remembered is not None:
-                marks = visit_log.read_watermarks(remembered.table_id)
                 yield from _table_findings(table, remembered, seen)
-                yield from _security(table, database, seen)
+                yield from _open_findings(table, visit_log)
+                marks = visit_log.read_watermarks(remembered.table_id) if remembered.filled else {}
                 yield from _site_findings(marks, seen)
                 yield from _last_run(database)
     except MissingRelation:
-        return  # nobody has asked for it yet
+        if destination != Settings().destination_table:
+            message = f"there is no table {destination} (DESTINATION_TABLE)"
+            yield Finding(ADVICE, AREA, message, "the next import makes it: is it spelled so?")
     except DatabaseError as error:
         yield Finding(FAIL, AREA, error.message, error.mend)
 
@@ -54,26 +59,30 @@ def _table_findings(
     table: VisitTable, remembered: Remembered, seen: Examination
 ) -> Iterator[Finding]:
     server = seen.settings.matomo_api_url
-    if server and server != remembered.server:
+    if server and remembered.filled and server != remembered.server:
         message = f"table {table} holds the visits of {remembered.server}, not of {server}"
         yield Finding(FAIL, AREA, message, "name another table in DESTINATION_TABLE")
     if table.missing:
-        message = f"table {table} has no column {', '.join(table.missing)}: not stored"
-        yield Finding(ADVICE, AREA, message, "alter table … add column … (docs/visit-log.md)")
+        adds = ", ".join(f"add column {name} {type_of(name)}" for name in table.missing)
+        message = f"table {table} has no {', '.join(table.missing)}: not stored"
+        yield Finding(ADVICE, AREA, message, f"alter table {table} {adds}")
+    if not remembered.filled:
+        message = f"table {table} is empty, or was made anew"
+        yield Finding(ADVICE, AREA, message, "the next import begins where the first one began")
+        return
     kind = "partitioned" if table.partitioned else "standard"
     times = "real UTC" if remembered.true_utc else "the sites' wall clock"
     yield Finding(OK, AREA, f"table {table} is {kind}, its times are {times}")
 
 
-def _security(table: VisitTable, database: Database, seen: Examination) -> Iterator[Finding]:
+def _open_findings(table: VisitTable, visit_log: VisitLog) -> Iterator[Finding]:
     """Behind REST a table without row level security is everybody's who has the anon key."""
-    if not seen.settings.supabase_url or table.schema != "public":
-        return
-    schema = database.read_schema()
-    found = schema.tables.get(table.name) if schema else None
-    if found and not found.row_level_security:
-        message = f"table {table} has no row level security: any API key reads its visits"
-        yield Finding(FAIL, AREA, message, f"alter table {table} enable row level security")
+    relations = visit_log.open_to_anybody(table)
+    if relations:
+        shown = ", ".join(relations[:3]) + (" …" if len(relations) > 3 else "")
+        message = f"any API key reads the visits in {shown}: no row level security"
+        mend = "; ".join(f"alter table {name} enable row level security" for name in relations[:3])
+        yield Finding(FAIL, AREA, message, f"{mend}{' …' if len(relations) > 3 else ''}")
 
 
 def _site_findings(marks: Mapping[int, Watermark], seen: Examination) -> Iterator[Finding]:
@@ -84,7 +93,7 @@ def _site_findings(marks: Mapping[int, Watermark], seen: Examination) -> Iterato
     if isinstance(known, FetchError):
         return  # check_matomo says so
     try:
-        chosen, failures = choose_sites(known, seen.settings.visit_log_sites)
+        chosen, failures = choose_sites(known[0], seen.settings.visit_log_sites)
     except CannotRun as error:
         yield Finding(FAIL, AREA, error.message, error.mend)
         return
@@ -92,7 +101,8 @@ def _site_findings(marks: Mapping[int, Watermark], seen: Examination) -> Iterato
         yield Finding(
             FAIL, AREA, f"Matomo site {failure.sites[0]}: {failure.message}", failure.mend
         )
-    yield from _behind({site.id: site for site in chosen}, marks, seen)
+    if marks:
+        yield from _behind({site.id: site for site in chosen}, marks, seen)
 
 
 def _behind(
@@ -108,10 +118,14 @@ def _behind(
     for day, numbers in sorted(by_day.items()):
         named = ", ".join(map(str, numbers[:5])) + (" …" if len(numbers) > 5 else "")
         message = f"{count(len(numbers), 'Matomo site')} ({named}) complete through {day} only"
-        yield Finding(ADVICE, AREA, message, "aggregator.py visits; its failures tell why")
+        yield Finding(FAIL, AREA, message, "aggregator.py visits; its failures tell why")
     well = len(chosen) - sum(map(len, by_day.values())) - len(chosen.keys() - marks.keys())
     if well:
         yield Finding(OK, AREA, f"{count(well, 'Matomo site')} complete through the last days")
+    if gone := sorted(marks.keys() - chosen.keys()):
+        named = ", ".join(map(str, gone))
+        message = f"Matomo shows these sites of the table no more: {named}"
+        yield Finding(ADVICE, AREA, message, "deleted, or no 'view' access any more?")
     if fresh := chosen.keys() - marks.keys():
         yield Finding(OK, AREA, f"{count(len(fresh), 'Matomo site')} not imported yet")
 
@@ -119,5 +133,5 @@ def _behind(
 def _last_run(database: Database) -> Iterator[Finding]:
     runs = database.read_runs(1, job="visits", failures=False)
     if runs and runs[0].status not in ("complete", "running"):
-        message = f"the last import, {runs[0].started_at:%F %H:%M}, was {runs[0].status}"
+        message = f"the last import ({runs[0].started_at:%F %H:%M}) ended {runs[0].status}"
         yield Finding(ADVICE, AREA, message, "aggregator.py runs --failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from config import InvalidSettings
 from models import Failure
+from stopping import Stopped
 from storage.errors import DatabaseError
 
 
@@ -29,6 +30,8 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, InvalidSettings):
         mend = "correct .env; `aggregator.py doctor` shows all of it"
         return Failure("settings", "run", "; ".join(error.problems), mend)
+    if isinstance(error, Stopped):
+        return Failure("interrupted", "run", str(error), "run it again")
     if isinstance(error, KeyboardInterrupt):
         return Failure("interrupted", "run", "the run was interrupted", "run it again")
     mend = "see the log of that run, and report it: this is a bug"

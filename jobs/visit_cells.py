@@ -29,8 +29,8 @@ _CUSTOM_VARIABLES = range(1, 10)
 _ABSENT = object()
 
 # A day within the dates that Python knows, since a time zone may move them.
-_OLDEST = datetime(1, 1, 2, tzinfo=UTC).timestamp()
-_NEWEST = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
+_OLDEST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
+_NEWEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _SECONDS = [f":{second:02d}" for second in range(60)]
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})

@@ -92,6 +92,9 @@ _FIRST_DAY = list(VISIT_TEXTS).index("serverdateprettyfirstaction")
 _EXPERIMENTS = list(VISIT_TEXTS).index("experiments")
 
 
+LONGEST_VISIT_SECONDS = 14 * 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class VisitRows:
     """What the table is to hold of one visit.
@@ -102,6 +105,7 @@ class VisitRows:
         first_second, last_second: least and greatest action_timestamp of the lines, epoch seconds;
             0 when there is none.
         whole: the lines are all there is of the visit, so other rows of it are stale.
+        odd_days: the days since 1970 of the lines, where these are not next to each other.
         problems: what could not be stored and why, one sentence each.
     """
 
@@ -113,6 +117,7 @@ class VisitRows:
     last_second: float
     whole: bool
     problems: tuple[str, ...] = ()
+    odd_days: frozenset[int] = frozenset()
 
 
 class _Shared(NamedTuple):
@@ -152,7 +157,15 @@ def _render(visit: Visit, zone: tzinfo | None) -> VisitRows:
         last_second=max(seconds, default=0),
         whole=whole,
         problems=tuple(problems),
+        odd_days=_odd_days(seconds),
     )
+
+
+def _odd_days(seconds: Sequence[float]) -> frozenset[int]:
+    """The days of times that lie weeks apart, where one of them must be wrong."""
+    if not seconds or max(seconds) - min(seconds) < LONGEST_VISIT_SECONDS:
+        return frozenset()
+    return frozenset(int(second // 86_400) for second in seconds)
 
 
 def _nothing(visit: Visit, problem: str) -> VisitRows:

@@ -7,13 +7,14 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from functools import partial
 
 from config import Settings
 from db import open_visit_log
 from exit_status import COMPLETE, INCOMPLETE, SIGNAL_BASE
-from fetchers.errors import FetchError, interrupted, outcome_of
+from fetchers.errors import CredentialsError, FetchError, Throttled, interrupted, outcome_of
 from fetchers.http import Http
 from fetchers.matomo import MatomoServer, call, get_matomo_data
 from fetchers.matomo_health import MatomoHealth
@@ -21,7 +22,7 @@ from fetchers.matomo_visits import SITES, DayOfSite, MatomoSite, fetch_sites
 from jobs.alerts import Alerts
 from jobs.progress import progress_bars
 from jobs.recording import recorded_run
-from jobs.run_failures import CannotRun
+from jobs.run_failures import CannotRun, WrongRequest
 from jobs.sources import matomo_server, open_http
 from jobs.visits_day import Tools, read_day
 from jobs.visits_plan import (
@@ -40,9 +41,12 @@ from jobs.visits_store import Destination, Storing
 from models import Failure, Window
 from stopping import Stop, Stopped, stopped_by_signals
 from storage.errors import DatabaseError, TableBusy
+from storage.visit_columns import type_of
 from storage.visit_log import Group, VisitLog
 from storage.visit_table import VisitTable
 from workers import Workers, interruptible
+
+CLOCK_AHEAD = timedelta(minutes=5)
 
 IN_FLIGHT = 4
 """Days read at once: a Matomo of two cores answers no faster beyond that (facts/matomo.md D)."""
@@ -80,24 +84,26 @@ def import_visits(
         run.nightly = not (arguments.matomo_sites or arguments.first or arguments.last)
         run.counts |= {"only_sites": len(arguments.matomo_sites)} if arguments.matomo_sites else {}
         destination = take_table(visit_log, settings, server, stop, true_utc=arguments.true_utc)
-        sites, run.failures = find_sites(server, http, stop, wanted)
-        run.names = {site.id: site.name for site in sites}
-        plans = make_plans(sites, destination, request)
-        tally = Tally(plans, destination.table.name)
+        found = find_sites(server, http, stop, wanted)
+        run.failures += found.failures
+        run.names = {site.id: f"{site.id} {site.name}" for site in found.sites}
+        request = replace(request, now=earlier(now, found.time, server.host))
+        plans, gone = make_plans(found.sites, destination, request)
+        tally = Tally(plans, str(destination.table), gone if not wanted else [])
         if plans:
             run.window = tally.window
             log_plan(plans, destination.table, true_utc=destination.true_utc)
             health = MatomoHealth(lambda: call(server, http, SITES))
             tools = Tools(server, http, health, settings.results_per_page, destination.true_utc)
-            storing = Storing(destination, Watermarks(plans, now), tally)
+            storing = Storing(destination, Watermarks(plans, request.now), tally)
             shown = arguments.log_format == "text" and not arguments.quiet
             with progress_bars(wanted=shown) as bars:
                 tally.shown_on(bars)
-                read_all(plans, tools, storing, tally, now)
+                read_all(plans, tools, storing, tally, request.now)
                 tally.stored = storing.finish()
             run.failures += [*tally.all_failures(), *unfinished(plans, tally, tools)]
-        run.counts |= tally.counts()
-        run.summary = summary_lines(run, tally)
+        run.counts |= {"table": str(destination.table), **tally.counts()}
+        run.summary = summary_lines(run, tally, request.now)
     report_run(run)
     if stop.signal is not None:
         return SIGNAL_BASE + stop.signal
@@ -113,17 +119,23 @@ def take_table(
         CannotRun: another import holds it. DatabaseError: it is no table for this.
     """
     if visit_log.make_table(settings.destination_table, partitioned=settings.partitioned):
-        log.info("table %s made", settings.destination_table)
+        log.warning("table %s made: there was none", settings.destination_table)
     table = visit_log.open_table(settings.destination_table)
     if table.missing:
+        adds = ", ".join(f"add column {name} {type_of(name)}" for name in table.missing)
         names = ", ".join(table.missing)
-        log.warning("table %s has no column %s: not stored", table.name, names)
+        log.warning("%s has no %s: not stored -> alter table %s %s", table, names, table, adds)
     if not table.visits_indexed:
-        log.warning("table %s has no index on idvisit: each group reads all of it", table.name)
+        log.warning(
+            "%s has no index on idvisit, so each group reads all of it -> create index on %s "
+            "(idvisit)",
+            table,
+            table,
+        )
     _lock(visit_log, table, stop)
     claim = visit_log.claim(table, server.url, true_utc=true_utc or None)
     if claim.forgotten:
-        log.warning("table %s is empty or new: it is filled from the beginning", table.name)
+        log.warning("%s is empty, and was not: it is filled again from where it began", table)
     return Destination(visit_log, table, claim.table_id, claim.true_utc)
 
 
@@ -134,46 +146,74 @@ def _lock(visit_log: VisitLog, table: VisitTable, stop: Stop) -> None:
             return visit_log.lock(table, 1.0)
         except TableBusy as error:
             if waited == 0:
-                log.info("another import into %s is under way: waiting", table.name)
+                log.info("another import into %s is under way: waiting", table)
             waited += 1.0
-            if waited >= LOCK_SECONDS or stop.is_set():
+            if stop.is_set():
+                raise stop.error() from None
+            if waited >= LOCK_SECONDS:
                 raise CannotRun(error.message, error.mend) from None
 
 
-def find_sites(
-    server: MatomoServer, http: Http, stop: Stop, wanted: Collection[int]
-) -> tuple[list[MatomoSite], list[Failure]]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Matomo says of its sites. time: of its clock, None where it does not say."""
+
+    sites: list[MatomoSite]
+    failures: list[Failure]
+    time: datetime | None = None
+
+
+def find_sites(server: MatomoServer, http: Http, stop: Stop, wanted: Collection[int]) -> Found:
     """The sites to read; a Matomo that does not answer is a failure of all of them.
 
     Raises:
         CannotRun: the token may view no site.
     """
     try:
-        known = interruptible(partial(outcome_of, lambda: fetch_sites(server, http)), stop)
+        answer = interruptible(partial(outcome_of, lambda: fetch_sites(server, http)), stop)
     except Stopped:
-        known = interrupted(stop)
-    if isinstance(known, FetchError):
-        return [], [Failure(known.kind, SOURCE, known.message, known.mend, tuple(wanted))]
-    return choose_sites(known, wanted)
+        answer = interrupted(stop, mend=GO_ON)
+    if isinstance(answer, FetchError):
+        return Found([], [Failure(answer.kind, SOURCE, answer.message, answer.mend, tuple(wanted))])
+    return Found(*choose_sites(answer[0], wanted), answer[1])
+
+
+def earlier(now: datetime, theirs: datetime | None, host: str) -> datetime:
+    """The time to go by: a clock that is ahead would take days for closed that are not over."""
+    if theirs is None or now - theirs < CLOCK_AHEAD:
+        return now
+    ahead = str(now - theirs).split(".")[0]
+    log.warning("this machine's clock is %s ahead of %s: its time is taken", ahead, host)
+    return theirs
 
 
 def make_plans(
-    sites: Iterable[MatomoSite], destination: Destination, request: Request
-) -> list[SitePlan]:
-    """What to read of each site; a site's first watermark is stored before anything is read: a
-    first day that fails must not be forgotten."""
+    sites: Sequence[MatomoSite], destination: Destination, request: Request
+) -> tuple[list[SitePlan], list[int]]:
+    """What to read of each site, and the sites of the table that Matomo shows no more.
+
+    A site's first watermark is stored before anything is read: a first day that fails must not be
+    forgotten.
+
+    Raises:
+        WrongRequest: the first day has begun at no site.
+    """
     visit_log, table, table_id = destination.visit_log, destination.table, destination.table_id
     known = visit_log.read_watermarks(table_id)
-    plans = []
+    others = min((mark.complete_through for mark in known.values()), default=None)
+    plans, gone = [], set(known)
     for site in sites:
+        gone.discard(site.id)
         watermark = known.get(site.id)
         newest = visit_log.newest_action(table, site.id) if watermark is None else None
-        plan = plan_site(site, request, watermark, newest)
+        plan = plan_site(site, request, watermark, newest, others)
         plans += [plan] if plan else []
+    if sites and not plans and request.first:
+        raise WrongRequest(f"{request.first} has not begun", "ask for days that have begun")
     new = {p.site.id: p.watermark for p in plans if p.watermark != known.get(p.site.id)}
     if new:
         visit_log.merge(table, table_id, Group(watermarks=new))
-    return plans
+    return plans, sorted(gone)
 
 
 def read_all(
@@ -197,7 +237,8 @@ def read_all(
             )
             for plan, asked, closed in days
         )
-        workers: Workers[None] = Workers(IN_FLIGHT, tools.http.stop)
+        # No more than may ask at once: who waits for a turn hears of no refused token.
+        workers: Workers[None] = Workers(min(IN_FLIGHT, tools.http.concurrency), tools.http.stop)
         for task in itertools.islice(tasks, IN_FLIGHT):
             workers.submit(task)
         for _ in workers.results():
@@ -229,6 +270,8 @@ def _expected_visits(
         (site, day): visits for site, days in fetched.values.items() for day, visits in days.items()
     }
     for missed in fetched.missed:
+        if isinstance(missed.error, CredentialsError | Throttled):
+            tools.health.failed(missed.error)
         found |= {(site, day): missed.error for site in missed.targets for day in missed.days}
     return found
 
@@ -240,8 +283,10 @@ def _read(
     tools: Tools,
     storing: Storing,
 ) -> None:
-    """Runs on a worker."""
-    storing.end(read_day(plan, asked, expected, tools, storing.put))
+    """Runs on a worker. A day that was interrupted has not ended: `unfinished` names it."""
+    read = read_day(plan, asked, expected, tools, storing.put)
+    if not read.interrupted:
+        storing.end(read)
 
 
 def unfinished(plans: Iterable[SitePlan], tally: Tally, tools: Tools) -> Iterator[Failure]:
@@ -254,5 +299,8 @@ def unfinished(plans: Iterable[SitePlan], tally: Tally, tools: Tools) -> Iterato
         reason = tools.health.gave_up
     for plan in plans:
         days = tuple(day for day in plan.window if not tally.has_ended(plan.site.id, day))
+        mend = reason.mend
+        if days and mend == GO_ON and not plan.resumed:
+            mend = f"run it again with --from {days[0]}; or raise RUN_DEADLINE"
         if days:
-            yield Failure(reason.kind, source, reason.message, reason.mend, (plan.site.id,), days)
+            yield Failure(reason.kind, source, reason.message, mend, (plan.site.id,), days)

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 
-from fetchers.errors import FetchError, UnexpectedAnswer, outcome_of
+from fetchers.errors import (
+    FetchError,
+    Interrupted,
+    NotReady,
+    Temporary,
+    UnexpectedAnswer,
+    outcome_of,
+)
 from fetchers.http import Http
 from fetchers.matomo import Batch, MatomoServer, fetch_visits
 from fetchers.matomo_health import MatomoHealth
 from fetchers.matomo_visits import DayOfSite, DayReader, PageSize, last_action
-from fetchers.visit_answers import Page, Visit
+from fetchers.visit_answers import Page, Visit, shorten
 from jobs.visit_rows import VisitRows, render_visit
 from jobs.visits_plan import SOURCE, SitePlan
 from models import Failure
+
+LARGEST_PART_BYTES = 2 * 1024 * 1024
+"""Rows of one page are handed over in parts of about this size: what all actions of a visit share
+is in each of their rows, so they may be many times as large as the answer."""
+
+NEXT_RUN = "nothing to do if the next run is complete: it begins with this day"
 
 PROBLEMS_NAMED = 10
 """Visits named in the failures of one day; more are counted."""
@@ -64,6 +78,7 @@ class DayRead:
     unarchived: int | None = None
     failures: list[Failure] = field(default_factory=list)
     failed: bool = False
+    interrupted: bool = False
 
     @property
     def complete(self) -> bool:
@@ -91,12 +106,12 @@ def read_day(
     """
     read = _Reading(plan, asked, tools, put)
     result = read.once(closed=expected is not None)
-    if result.failed or expected is None:
+    if result.failed or result.interrupted or expected is None:
         return result
     if isinstance(expected, FetchError):
         result.failed = True
         what = f"the number of visits could not be compared: {expected.message}"
-        result.fail(expected.kind, what, expected.mend)
+        result.fail(expected.kind, what, _mend_of(expected))
         return result
     if result.visits != expected:
         result = read.again(result, expected)
@@ -120,14 +135,17 @@ class _Reading:
         problems: list[str] = []
 
         def pages() -> None:
-            for page in reader.pages():
-                self._take(page, seen, result, problems)
+            with closing(reader.pages()) as found:
+                for page in found:
+                    self._take(page, seen, result, problems)
 
         outcome = outcome_of(pages)
         _name_problems(result, problems)
-        if isinstance(outcome, FetchError):
+        if isinstance(outcome, Interrupted):
+            result.interrupted = True
+        elif isinstance(outcome, FetchError):
             result.failed = True
-            result.fail(outcome.kind, outcome.message, outcome.mend)
+            result.fail(outcome.kind, outcome.message, _mend_of(outcome))
         return result
 
     def again(self, first: DayRead, expected: int) -> DayRead:
@@ -139,7 +157,7 @@ class _Reading:
             result = self.once(closed=True)
         if isinstance(count, FetchError):
             count = expected
-        if result.failed or result.visits == count:
+        if result.failed or result.interrupted or result.visits == count:
             return result
         result.failed = True
         if count == 0:
@@ -162,7 +180,7 @@ class _Reading:
         return fetched.values[self._site.id][self._asked.day]
 
     def _take(self, page: Page, seen: _Seen, result: DayRead, problems: list[str]) -> None:
-        rows = []
+        rows, size = [], 0
         for broken in page.broken:
             # It may be of another day, or come twice: it counts once.
             result.visits += seen.is_new_broken(broken.id_visit)
@@ -175,7 +193,8 @@ class _Reading:
             last = last_action(visit)
             if last is None:
                 result.visits += seen.is_new_broken(str(visit.id_visit))
-                problems.append(f"visit {visit.id_visit} has no time of its last action")
+                name = shorten(str(visit.id_visit))
+                problems.append(f"visit {name} has no time of its last action")
                 continue
             if not self._asked.holds(last) or not seen.is_new(visit, last):
                 continue
@@ -188,6 +207,10 @@ class _Reading:
                 result.cut_actions += _number(visit.truncated_actions_count)
             result.actions += rendered.rows
             rows.append(rendered)
+            size += len(rendered.lines)
+            if size > LARGEST_PART_BYTES:
+                self._put(self._asked.day, [r for r in rows if r.rows])
+                rows, size = [], 0
         self._put(self._asked.day, [r for r in rows if r.rows])
 
 
@@ -214,6 +237,11 @@ class _Seen:
         new = id_visit is None or id_visit not in self._broken
         self._broken.add(id_visit)
         return new
+
+
+def _mend_of(error: FetchError) -> str:
+    """What is said of the nightly run is not true of this one."""
+    return NEXT_RUN if isinstance(error, Temporary | NotReady) else error.mend
 
 
 def _name_problems(result: DayRead, problems: list[str]) -> None:

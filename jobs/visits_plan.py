@@ -89,30 +89,46 @@ def choose_sites(
             message = f"the time zone {site.zone_name} of this site is not known"
             mend = "choose a time zone of the list in Matomo's settings of the site"
             failures.append(Failure("settings", SOURCE, message, mend, (site.id,)))
-    return [site for site in chosen if site.zone is not None], failures
+    usable = [site for site in chosen if site.zone is not None]
+    if not usable:
+        raise CannotRun(failures[0].message, failures[0].mend)
+    return usable, failures
 
 
 def plan_site(
     site: MatomoSite,
     request: Request,
     watermark: Watermark | None,
-    newest_action: datetime | None,
+    newest_action: datetime | None = None,
+    others: date | None = None,
 ) -> SitePlan | None:
     """The days to read of one site; None if none of them has begun there.
 
     newest_action: of the site in a table that has no watermark of it (matomo-postgres filled it).
+    others: the oldest complete_through of the table; a site that came since then is read from its
+    beginning, even if no run has seen it for a while.
     """
     today = request.now.astimezone(site.zone).date()
     last = min(request.last or today, today)
+    offset = timedelta(days=request.settings.initial_offset_days + 1)
+    if watermark is not None and watermark.complete_through >= today:
+        watermark = Watermark(today - offset)  # a run of which the clock was ahead
     usual = _first_day(request, today, watermark, newest_action)
+    if watermark is None and newest_action is None and others is not None:
+        usual = min(usual, max(others + timedelta(days=1), site.created or usual))
     first = request.first or (min(usual, last) if request.last else usual)
     if first > last:
         return None
     forced = request.first is None and request.settings.force_start_date
-    if watermark is None or (forced and first > watermark.complete_through):
+    skips = forced and request.settings.start_date is not None
+    if watermark is None or (skips and first > watermark.complete_through):
         # A look at some later days, by --from, is not where the first real run begins.
         watermark = Watermark(min(first, usual) - timedelta(days=1))
-    return SitePlan(site, Window(first, last), watermark, resumed=not (request.first or forced))
+    resumed = not (request.first or forced)
+    if resumed and first == watermark.complete_through:
+        # Read once more: if that fails it is complete no longer, and the next run begins with it.
+        watermark = Watermark(first - timedelta(days=1), None, watermark.read_until)
+    return SitePlan(site, Window(first, last), watermark, resumed)
 
 
 def _first_day(
@@ -144,9 +160,12 @@ def is_closed(asked: DayOfSite, now: datetime) -> bool:
 def check_dates(request: Request) -> None:
     """
     Raises:
-        WrongRequest: a first day that has begun nowhere on earth.
+        WrongRequest: a first day that has begun nowhere on earth. CannotRun: a STARTDATE.
     """
     newest = (request.now + timedelta(hours=14)).date()
+    start = request.settings.start_date
+    if start and start > newest:
+        raise CannotRun(f"STARTDATE {start} is in the future", "correct it in .env")
     if request.first and request.first > newest:
         raise WrongRequest(f"{request.first} is in the future", "ask for days that have begun")
 

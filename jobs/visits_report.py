@@ -8,7 +8,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 from jobs.progress import AdvanceRows, Bars, silent_rows
 from jobs.recording import Run
@@ -35,7 +35,7 @@ log = logging.getLogger("aggregator.visits")
 class Tally:
     """What has been read and stored so far; told by the threads that do it."""
 
-    def __init__(self, plans: Sequence[SitePlan], table: str) -> None:
+    def __init__(self, plans: Sequence[SitePlan], table: str, gone: Sequence[int] = ()) -> None:
         self._lock = threading.Lock()
         self._open = Counter(day for plan in plans for day in plan.window)
         self._ended: dict[int, set[date]] = defaultdict(set)
@@ -53,6 +53,7 @@ class Tally:
         )
         self.sites = len(plans)
         self.table = table
+        self.gone = gone
         self.stored = StoredDays()
 
     def shown_on(self, bars: Bars) -> None:
@@ -87,7 +88,7 @@ class Tally:
             "actions": read.actions,
             "cut_visits": read.cut_visits,
             "cut_actions": read.cut_actions,
-            "failed_days": int(read.failed),
+            "failed": int(read.failed),
         }
         with self._lock:
             self._ended[read.site].add(read.day)
@@ -106,7 +107,8 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         """For the run history."""
-        numbers = {name: self._total[name] for name in ("days", "visits", "actions", "cut_actions")}
+        numbers = {name: self._total[name] for name in ("visits", "actions", "cut_actions")}
+        numbers["days"] = self._total["days"] - self._total["failed"]
         stored = {"written": self.stored.written, "removed": self.stored.removed}
         return {"sites": self.sites, **numbers, **stored}
 
@@ -125,7 +127,7 @@ class Tally:
 
     def _log_day(self, day: date) -> None:
         of_day = self._days.pop(day)
-        failed = f", {of_day['failed_days']} not complete" if of_day["failed_days"] else ""
+        failed = f", {of_day['failed']} not complete" if of_day["failed"] else ""
         log.info(
             "%s: %s%s, %s, %s",
             day,
@@ -157,32 +159,37 @@ def log_plan(plans: Sequence[SitePlan], table: VisitTable, *, true_utc: bool) ->
     first = min(plan.window.first for plan in plans)
     last = max(plan.window.last for plan in plans)
     log.info(
-        "%s, %s, into table %s (%s)",
+        "%s, %s, into %s (%s)",
         count(len(plans), "site"),
         Window(first, last),
-        table.name,
+        table,
         "real UTC" if true_utc else "times as Matomo has them: the site's wall clock",
     )
 
 
-def summary_lines(run: Run, tally: Tally) -> list[str]:
+def summary_lines(run: Run, tally: Tally, now: datetime) -> list[str]:
     """The final report."""
     failures = merge_failures(run.failures)
-    what = f"visit log, {tally.window}" if tally.window else "visit log: no days to read"
-    lines = [f"COMPLETE: {what}"]
-    if failures:
-        sites = {site for failure in failures for site in failure.sites}
-        of = count(tally.sites, "site") if tally.sites else "no site"
-        reasons = count(len(failures), "reason")
-        head = f"INCOMPLETE: {what}: {len(sites)} of {of} with failures, {reasons}"
-        lines = [head, *failure_lines(failures, run.names), ""]
+    what = f"visit log, {tally.window}" if tally.window else "visit log"
+    lines = [f"COMPLETE: {what}, as of {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"]
+    if failures and not tally.sites:
+        lines = [f"INCOMPLETE: {what}: nothing could be read", *failure_lines(failures, run.names)]
+    elif failures:
+        failing = {site for failure in failures for site in failure.sites}
+        of = count(len(failing | set(run.names)), "site")
+        head = f"INCOMPLETE: {what}: {len(failing)} of {of} with failures"
+        lines = [f"{head}, {count(len(failures), 'reason')}", *failure_lines(failures, run.names)]
+    lines += [""] if failures else []
     if cut := tally.cut():
         lines.append(cut)
+    if tally.gone:
+        named = ", ".join(map(str, tally.gone))
+        lines.append(f"Matomo shows these sites no more: {named} (deleted, or no 'view' access?)")
     numbers = tally.counts()
     removed = f", {numbers['removed']} removed" if numbers["removed"] else ""
     return [
         *lines,
-        f"Read {count(numbers['days'], 'day')} of {count(tally.sites, 'site')}: "
+        f"Read {count(numbers['days'], 'site-day')} of {count(tally.sites, 'site')}: "
         f"{numbers['visits']} visits, {numbers['actions']} actions. "
         f"Stored {numbers['written']} new or changed rows in {tally.table}{removed}.",
     ]

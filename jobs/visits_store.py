@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
 
+from fetchers.visit_answers import shorten
 from jobs.visit_rows import VisitRows
-from jobs.visits_day import DayRead
+from jobs.visits_day import PROBLEMS_NAMED, DayRead
 from jobs.visits_plan import SOURCE
 from jobs.visits_progress import Watermarks
 from models import Failure, Watermark
@@ -22,14 +24,20 @@ from storage.visit_table import VisitTable
 GROUP_ROWS = 10_000
 """Rows of one transaction, about: more bring nothing (bench, visits), and each waits for all."""
 
+GROUP_BYTES = 16 * 1024 * 1024
+
 QUEUED_PAGES = 6
-"""Pages that wait to be stored; with those being read and being stored this bounds memory."""
+"""Pages, or parts of them, that wait to be stored: this bounds memory."""
+
+REFUSED_AT_MOST = 0.1
+"""Part of a day's visits that may be refused for reasons of their own."""
+
+REFUSED_MEND = "see the database's message; the other visits are stored. Once that is mended"
 
 IDLE_SECONDS = 0.25
 """What came in is stored when nothing more has come for this long."""
 
 DAY = 86_400
-LONGEST_VISIT_DAYS = 14
 EPOCH = date(1970, 1, 1)
 
 log = logging.getLogger("aggregator.visits")
@@ -76,6 +84,7 @@ class Storing:
         self._queue: queue.Queue[Page | DayRead | None] = queue.Queue(QUEUED_PAGES)
         self._bug: BaseException | None = None
         self._finished = False
+        self._refused: Counter[tuple[int, date]] = Counter()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.stored = StoredDays()
         self._thread.start()
@@ -134,7 +143,7 @@ class Storing:
                 self._store(group)
                 return
             group.add(item)
-            if group.rows >= GROUP_ROWS:
+            if group.rows >= GROUP_ROWS or group.bytes >= GROUP_BYTES:
                 group = self._store(group)
 
     def _store(self, group: _Collected) -> _Collected:
@@ -147,37 +156,56 @@ class Storing:
                 marks[read.site] = self._marks.closed(read.site, read.day)
             elif not read.failed:
                 marks[read.site] = self._marks.read(read.site, read.last_action)
-        self._merge(list(group.visits.values()), marks)
+        marks |= self._held_back(group.ended)
+        if not self._merge(list(group.visits.values()), marks):
+            self._merge([], marks | self._held_back(group.ended))
         self._told.visits_stored(group.visits.values())
         for read in group.ended:
             self._told.ended(read)
         return _Collected()
 
-    def _merge(self, visits: Sequence[tuple[date, VisitRows]], marks: dict[int, Watermark]) -> None:
-        """Store all at once; where some are refused, halve until those are alone. The watermarks
-        come last: a refused visit is named, and no later run would do better."""
+    def _merge(self, visits: Sequence[tuple[date, VisitRows]], marks: dict[int, Watermark]) -> bool:
+        """Store all at once; where some are refused, halve until those are alone, and leave the
+        watermarks for later: then it is False."""
         try:
             group = make_group([rows for _, rows in visits], marks)
             merged = self._to.visit_log.merge(self._to.table, self._to.table_id, group)
             self.stored.written += merged.written
             self.stored.removed += merged.removed
+            return True
         except RowsRefused as error:
             if not visits:
                 raise
             if len(visits) == 1:
                 self._refuse(*visits[0], error)
-                if marks:
-                    self._merge([], marks)
-                return
+                return False
             middle = len(visits) // 2
             self._merge(visits[:middle], {})
-            self._merge(visits[middle:], marks)
+            self._merge(visits[middle:], {})
+            return False
+
+    def _held_back(self, ended: Iterable[DayRead]) -> dict[int, Watermark]:
+        """A single visit that is refused would be every time: it is named, and no run waits for it.
+        Where many are, the reason is another one, and the day is read again once it is mended."""
+        marks = {}
+        for read in ended:
+            refused = self._refused[read.site, read.day]
+            if read.complete and refused > REFUSED_AT_MOST * max(read.visits, 1) + 1:
+                message = f"the database refused {refused} of {read.visits} visits of this day"
+                read.fail(RowsRefused.kind, message, f"{REFUSED_MEND}, the next run reads it again")
+                read.failed = True
+                marks[read.site] = self._marks.hold(read.site, read.day)
+        return marks
 
     def _refuse(self, day: date, rows: VisitRows, error: RowsRefused) -> None:
-        message = f"visit {rows.id_visit} was not stored: {error.message}"
-        mend = "see the database's message; the other visits are stored"
         site = int(rows.id_site) if rows.id_site.isdecimal() else 0
-        self.stored.failures.append(Failure(error.kind, SOURCE, message, mend, (site,), (day,)))
+        self._refused[site, day] += 1
+        if self._refused[site, day] <= PROBLEMS_NAMED:
+            message = f"visit {shorten(rows.id_visit)} was not stored: {error.message}"
+            mend = (
+                f"{REFUSED_MEND}: aggregator.py visits --matomo-site {site} --from {day} --to {day}"
+            )
+            self.stored.failures.append(Failure(error.kind, SOURCE, message, mend, (site,), (day,)))
 
 
 class _Collected:
@@ -185,7 +213,7 @@ class _Collected:
 
     def __init__(self) -> None:
         self.visits: dict[tuple[str, str], tuple[date, VisitRows]] = {}
-        self.rows = 0
+        self.rows = self.bytes = 0
         self.ended: list[DayRead] = []
 
     def add(self, item: Page | DayRead) -> None:
@@ -196,6 +224,7 @@ class _Collected:
         for rows in visits:
             self.visits[rows.id_site, rows.id_visit] = (day, rows)
             self.rows += rows.rows
+            self.bytes += len(rows.lines)
 
 
 def make_group(visits: Sequence[VisitRows], marks: dict[int, Watermark]) -> Group:
@@ -204,6 +233,7 @@ def make_group(visits: Sequence[VisitRows], marks: dict[int, Watermark]) -> Grou
         lines=[rows.lines for rows in visits],
         rows=sum(rows.rows for rows in visits),
         whole_visits=[(rows.id_site, rows.id_visit) for rows in visits if rows.whole],
+        part_visits=[(rows.id_site, rows.id_visit) for rows in visits if not rows.whole],
         days=_utc_days(visits),
         watermarks=marks,
     )
@@ -214,6 +244,5 @@ def _utc_days(visits: Iterable[VisitRows]) -> set[date]:
     numbers: set[int] = set()
     for rows in visits:
         first, last = int(rows.first_second // DAY), int(rows.last_second // DAY)
-        # Where two times of a visit are years apart, one of them is wrong.
-        numbers |= {first, last, *range(first, min(last, first + LONGEST_VISIT_DAYS))}
+        numbers |= rows.odd_days or {*range(first, last + 1)}
     return {EPOCH + timedelta(days=number) for number in numbers}

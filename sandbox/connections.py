@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,11 +29,16 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, address: tuple[str, int], answer: Answering, stopping: threading.Event
+        self,
+        address: tuple[str, int],
+        answer: Answering,
+        stopping: threading.Event,
+        clock: Callable[[], datetime],
     ) -> None:
         super().__init__(address, _Handler)
         self.answer = answer
         self.stopping = stopping
+        self.clock = clock
         self.clock_ahead_seconds = 0.0
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -80,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         """No access log: GET /sandbox/requests tells more."""
 
     def _send(self, answer: Answer, fault: Fault | None) -> None:
-        now = time.time() + self.server.clock_ahead_seconds
+        now = self.server.clock().timestamp() + self.server.clock_ahead_seconds
         head, body = _head(answer, formatdate(now, usegmt=True)), answer.body
         kind = fault.kind if fault else ""
         self.close_connection |= kind in {"drop", "cut", "stall"}

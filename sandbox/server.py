@@ -56,7 +56,7 @@ class Sandbox:
         self._consent_page = ConsentPage(world)
         self._tokens = TokenEndpoint(world, self._consent_page)
         self._search_console = SearchConsole(world, self._numbers, self._tokens)
-        self._server = Server((HOST, port), self.answer, self.stopping)
+        self._server = Server((HOST, port), self.answer, self.stopping, world.now)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.port = int(self._server.server_address[1])
         self.url = f"http://{HOST}:{self.port}"

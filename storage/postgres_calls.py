@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 15
 STATEMENT_SECONDS = 120
+WHOLE_ROW = "Failing row contains"
 CALL_SECONDS = 150
 """A server that has gone without a word is not waited for longer; statements end before that."""
 
@@ -73,10 +74,11 @@ def connect(conninfo: str) -> psycopg.Connection[Any]:
         tcp_user_timeout=STATEMENT_SECONDS * 1000,  # a server that is gone, found at commit too
         prepare_threshold=None,  # a pooler may hand each transaction to another server
         application_name="analytics-aggregator",
+        client_encoding="utf8",  # whatever the database or PGCLIENTENCODING says: COPY sends bytes
     )
     fileno = connection.fileno()
     with watchdog.limit(CONNECT_SECONDS, lambda: cut_socket(fileno)):
-        connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'")
+        connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS}s'; set datestyle = 'ISO'")
     return connection
 
 
@@ -84,6 +86,8 @@ def sort_error(error: psycopg.Error) -> DatabaseError:
     """Name what psycopg raised by who can mend it."""
     if error.sqlstate:
         detail = error.diag.message_detail or ""
+        if detail.startswith(WHOLE_ROW):  # a visitor's data, which no log should keep
+            detail = ""
         return from_sqlstate(error.sqlstate, f"{error.diag.message_primary} {detail}".strip())
     if isinstance(error, psycopg.OperationalError):
         # libpq's own words name host, port and user, and no password.

@@ -33,6 +33,7 @@ class Remembered:
     table_id: int
     server: str
     true_utc: bool
+    filled: bool
 
 
 KNOWN = """
@@ -47,6 +48,10 @@ on conflict (table_schema, table_name) do update set table_oid = excluded.table_
   server = excluded.server, true_utc = excluded.true_utc, writer = t.writer + 1
 returning id, writer
 """
+COMMENT = "select obj_description(%s::bigint::oid, 'pg_class') as text"
+REAL_UTC = "The visit log, with real UTC in action_timestamp (visits --true-utc)."
+"""Kept in the table itself as well: it stays with one that is renamed, or restored elsewhere."""
+
 FORGET = "delete from public.visit_log_watermarks where table_id = %s"
 BEGIN_AGAIN = """
 update public.visit_log_watermarks
@@ -68,18 +73,23 @@ def take_over(
         DatabaseRefused: it holds another server's rows, or times of the other kind.
     """
     cursor: psycopg.Cursor[Any] = connection.cursor(row_factory=namedtuple_row)
+    known = cursor.execute(f"{KNOWN} for update", (table.schema, table.name)).fetchone()
+    # Looked at under the lock: another run may just have filled it.
     has_rows = sql.SQL("select exists (select from {}) as rows").format(table.identifier)
     filled = cursor.execute(has_rows).fetchall()[0].rows
-    known = cursor.execute(f"{KNOWN} for update", (table.schema, table.name)).fetchone()
+    marked = cursor.execute(COMMENT, (table.oid,)).fetchall()[0].text or ""
     same_server = known is not None and known.server == server
     if known is not None and known.oid != table.oid:  # it was dropped, and made anew
         known = None
     if known is not None and filled and known.server != server:
         raise _other_server(table, known.server, server)
-    holds = known is not None and known.true_utc
+    holds = known.true_utc if known is not None else filled and REAL_UTC in marked
     wanted = holds if true_utc is None else true_utc
     if filled and wanted != holds:
         raise _other_times(table, holds)
+    if wanted and REAL_UTC not in marked:
+        text = sql.SQL("comment on table {} is {}").format(table.identifier, REAL_UTC)
+        cursor.execute(text)
     values = (table.schema, table.name, table.oid, server, wanted)
     row = cursor.execute(REMEMBER, values).fetchall()[0]
     # A watermark would say of rows that are not there any more that they need not be read.

@@ -60,6 +60,16 @@ NEWEST = """
 select idsite, max(action_timestamp) as newest from {}
 where isfinite(action_timestamp) group by idsite
 """
+OPEN_TO_ANON = """
+select format('%%I.%%I', n.nspname, c.relname) as name
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where (c.oid = %(oid)s::bigint::oid
+    or c.oid in (select inhrelid from pg_inherits where inhparent = %(oid)s::bigint::oid))
+  and not c.relrowsecurity
+  and exists (select from pg_roles where rolname = 'anon' and
+    has_schema_privilege(oid, n.oid, 'usage') and has_table_privilege(oid, c.oid, 'select'))
+order by 1
+"""
 
 
 class VisitLog(PostgresCalls):
@@ -164,9 +174,16 @@ class VisitLog(PostgresCalls):
             MissingRelation: the migration has not run. DatabaseError: anything else.
         """
         known = self._fetch(KNOWN, (table.schema, table.name))
-        if not known or known[0]["oid"] != table.oid:
+        if not known:
             return None
-        return Remembered(known[0]["id"], known[0]["server"], known[0]["true_utc"])
+        query = sql.SQL("select exists (select from {}) as filled").format(table.identifier)
+        filled = self._fetch(query)[0]["filled"] and known[0]["oid"] == table.oid
+        return Remembered(known[0]["id"], known[0]["server"], known[0]["true_utc"], filled)
+
+    def open_to_anybody(self, table: VisitTable) -> list[str]:
+        """The table and its partitions, as far as Supabase's role anon reads them past any row
+        level security."""
+        return [row["name"] for row in self._fetch(OPEN_TO_ANON, {"oid": table.oid})]
 
     def read_watermarks(self, table_id: int) -> dict[int, Watermark]:
         """How far each site is in the table, by idsite."""

@@ -21,8 +21,8 @@ class Group:
 
     lines: COPY text in the order of STAGE_COLUMNS; no key twice (the group is refused as a row).
     rows: how many lines there are. whole_visits: (idsite, idvisit) of visits whose rows are all
-    here, so that others of theirs go. days: the UTC days that hold an action_timestamp of the
-    group. watermarks: by idsite.
+    here, so that others of theirs go; part_visits: of those that may have more. days: the UTC days
+    that hold an action_timestamp of the group. watermarks: by idsite.
     """
 
     lines: list[bytes] = field(default_factory=list)
@@ -30,6 +30,7 @@ class Group:
     whole_visits: list[tuple[str, str]] = field(default_factory=list)
     days: set[date] = field(default_factory=set)
     watermarks: dict[int, Watermark] = field(default_factory=dict)
+    part_visits: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def merge_rows(cursor: psycopg.Cursor[Any], table: VisitTable, group: Group) -> 
     values = statement_values(group)
     removed = 0
     keys = cursor.execute(visit_sql.find_gone(table), values).fetchall()
+    if table.partitioned and group.part_visits:
+        keys += cursor.execute(visit_sql.find_moved(table), values).fetchall()
     if keys:
         cursor.execute(BY_KEY)
         arrays = [list(column) for column in zip(*keys, strict=True)]
@@ -118,6 +121,7 @@ def statement_values(group: Group) -> dict[str, Any]:
     return {
         "sites": [site for site, _ in group.whole_visits],
         "visits": [visit for _, visit in group.whole_visits],
+        "parts": [visit for _, visit in group.part_visits],
         "first": _midnight(days[0] - NEAR) if days else "-infinity",
         "middle": _midnight(days[0]) if days else "epoch",
         "last": _midnight(days[-1] + NEAR) if days else "infinity",

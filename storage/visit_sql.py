@@ -98,6 +98,25 @@ def find_gone(table: VisitTable) -> sql.Composed:
     )
 
 
+def find_moved(table: VisitTable) -> sql.Composed:
+    """Of visits that may have more rows: the keys of rows that the stage holds under another time.
+
+    In a partitioned table alone, where the time is part of the key.
+    """
+    return sql.SQL(
+        "select {keys} from {stage} new join lateral (select {key} from {table} t "
+        "where t.action_id = new.action_id{near} offset 0) old on true "
+        "where new.idvisit = any(%(parts)s::text[]) "
+        "and old.action_timestamp <> new.action_timestamp"
+    ).format(
+        keys=_of("old", table.key),
+        key=_of("t", table.key),
+        table=table.identifier,
+        stage=STAGE,
+        near=_near(table),
+    )
+
+
 def remove(table: VisitTable) -> sql.Composed:
     """Delete the rows of these keys, one array for each column of the key."""
     arrays = [sql.SQL("%s::{}[]").format(sql.SQL(type_of(column))) for column in table.key]

@@ -326,7 +326,7 @@ $$;
 
 -- Makes the table as matomo-postgres does, standard or partitioned, unless something has its name;
 -- says whether it did. Other than there: the index names that are taken in the schema are replaced
--- by `{table}_…` names, where matomo-postgres then makes no index at all; a partitioned table gets
+-- by `{table}_...` names, where matomo-postgres then makes no index at all; a partitioned table gets
 -- no row trigger (it cannot make a partition in time, and costs as much as the row), and no index
 -- for the addresses of one private site (idx_convention_analysis_matomo_partitioned).
 create or replace function public.visit_log_make_table(

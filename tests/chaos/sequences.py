@@ -10,8 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.end_to_end.chaos.plans import SOURCE_KINDS
-from tests.end_to_end.chaos.run import run_each_database_fault, run_each_fault, run_sequences
+from tests.end_to_end.chaos.plans import LOG_KINDS, SOURCE_KINDS
+from tests.end_to_end.chaos.run import (
+    run_each_database_fault,
+    run_each_fault,
+    run_each_import_fault,
+    run_sequences,
+)
 from tests.end_to_end.chaos.stage import Tally, open_stage
 from tests.services.postgres import PostgresServer
 
@@ -36,6 +41,8 @@ def run_half(store: str, share: int, ends_at: float, seed: int) -> Part:
 
         def each_kind() -> None:
             run_each_fault(stage, SOURCE_KINDS)
+            if store == "psycopg":
+                run_each_import_fault(stage, LOG_KINDS)
             run_each_database_fault(stage)
 
         part.finding = _finding(f"{store}, each fault", each_kind)

@@ -13,9 +13,13 @@ import pytest
 from sandbox import Fault, World, seed
 from sandbox.faults import KINDS
 from sandbox.messages import Source
+from tests.end_to_end.chaos.plans import LOG_KINDS
+from tests.end_to_end.chaos.run import run_each_import_fault
+from tests.end_to_end.chaos.stage import Tally, open_stage
 from tests.end_to_end.conftest import StartNight
 from tests.end_to_end.night import Finished, Night, asking_for, final_days, summary_line, truth
 from tests.integration.tables import Numbers, execute
+from tests.services.postgres import PostgresServer
 
 # These take longer than the second that a request has here; of a drip, each byte does not.
 SECONDS = {"slow": 3.0, "drip": 0.3, "stall": 30.0}
@@ -191,3 +195,13 @@ def test_an_answer_of_google_that_drips_is_given_up_after_its_time(
     assert done.status == 1, done
     assert "the run reached RUN_DEADLINE" not in done.out, done
     assert done.seconds < 12
+
+
+def test_each_fault_of_the_visit_log_is_named_or_made_good_and_the_next_import_is_complete(
+    postgres: PostgresServer,
+) -> None:
+    """In this process, one site's day of a few visits each."""
+    tally = Tally()
+    with open_stage("psycopg", postgres, tally) as stage:
+        run_each_import_fault(stage, [each for each in LOG_KINDS if each[0] == "visits"])
+    assert {f"visits {kind}" for kind in KINDS["visits"]} <= tally.met.keys()

@@ -101,7 +101,7 @@ def test_a_run_that_is_terminated_stores_what_it_has_and_the_next_goes_on(
         night.sandbox.faults.clear()
         done = night.run("visits", *DAYS)
         assert (done.status, done.err) == (0, ""), done
-        assert done.last_line.startswith("Read 6 days of 2 sites: 72 visits, ")
+        assert done.last_line.startswith("Read 6 site-days of 2 sites: 72 visits, ")
         check_complete(night)
 
 

@@ -191,7 +191,7 @@ def test_a_table_that_lost_its_rows_is_filled_from_the_beginning(
         execute(migrated_url, lose)
         done = runs.whole()
         assert differences(stored(migrated_url), expected) == []
-        assert "filled from the beginning" in done.out
+        assert "filled again from where it began" in done.out
 
 
 def test_the_visits_of_another_matomo_are_refused(migrated_url: str) -> None:

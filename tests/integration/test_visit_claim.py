@@ -62,7 +62,7 @@ def test_a_new_table_is_remembered_with_its_server(log: VisitLog, table: VisitTa
     assert log.recall(table) is None
     claim = log.claim(table, SERVER, true_utc=None)
     assert (claim.true_utc, claim.forgotten) == (False, False)
-    assert log.recall(table) == Remembered(claim.table_id, SERVER, true_utc=False)
+    assert log.recall(table) == Remembered(claim.table_id, SERVER, true_utc=False, filled=False)
     assert log.claim(table, SERVER, true_utc=None) == claim
 
 
@@ -92,7 +92,8 @@ def test_another_servers_visits_are_refused_and_a_new_address_can_be_told(
 def test_an_empty_table_takes_any_server(log: VisitLog, table: VisitTable) -> None:
     log.claim(table, SERVER, true_utc=None)
     other = log.claim(table, "https://other.example/", true_utc=None)
-    assert log.recall(table) == Remembered(other.table_id, "https://other.example/", true_utc=False)
+    server = "https://other.example/"
+    assert log.recall(table) == Remembered(other.table_id, server, true_utc=False, filled=False)
 
 
 def test_true_utc_begins_with_an_empty_table_and_stays(log: VisitLog, table: VisitTable) -> None:
@@ -127,7 +128,9 @@ def test_watermarks_of_a_table_made_anew_are_void(
     if refilled:
         execute(migrated_url, "insert into matomo (action_id) values ('9_0')")
     new = log.open_table("matomo")
-    assert log.recall(new) is None
+    known = log.recall(new)
+    assert known is not None
+    assert not known.filled
     claim = log.claim(new, "https://other.example/", true_utc=None)
     assert (claim.table_id, claim.true_utc, claim.forgotten) == (table_id, False, True)
     assert log.read_watermarks(table_id) == {}
@@ -146,6 +149,21 @@ def test_the_import_of_an_emptied_table_begins_again_where_it_once_began(
     assert (claim.true_utc, claim.forgotten) == (True, True)
     assert log.read_watermarks(table_id) == {site: Watermark(first.complete_through)}
     assert not log.claim(table, SERVER, true_utc=None).forgotten
+
+
+@pytest.mark.parametrize("name", ["matomo", "visits"])
+def test_a_table_that_was_renamed_or_restored_still_holds_real_utc(
+    name: str, log: VisitLog, table: VisitTable, migrated_url: str
+) -> None:
+    filled(log, table, true_utc=True)
+    execute(migrated_url, "create table copy (like matomo including all)")
+    execute(migrated_url, "insert into copy select * from matomo")
+    [(said,)] = rows(migrated_url, "select obj_description('matomo'::regclass)")
+    execute(migrated_url, f"drop table matomo; alter table copy rename to {name}")
+    execute(migrated_url, f"comment on table {name} is '{said}'")  # as pg_dump keeps it
+    again = log.open_table(name)
+    assert log.claim(again, SERVER, true_utc=None).true_utc
+    assert log.claim(again, SERVER, true_utc=True).true_utc
 
 
 def test_watermarks_of_an_emptied_table_are_void_for_another_matomo(

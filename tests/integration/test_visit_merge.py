@@ -22,6 +22,7 @@ from storage.visit_merge import SETTINGS, settle, statement_values
 from storage.visit_table import VisitTable
 from tests.integration.tables import execute, rows
 from tests.integration.visit_tables import (
+    MONDAY,
     SERVER,
     create,
     group,
@@ -204,6 +205,17 @@ def test_in_a_partitioned_table_a_row_whose_time_moved_is_replaced(
     unmoved = [line(7, 0, action_timestamp=sunday.isoformat())]
     opened.merge(group(unmoved, [], days=[sunday]))  # not whole: both stay
     assert opened.ids() == ["7_0", "7_0", "7_1"]
+
+
+def test_a_cut_visits_rows_are_not_doubled_when_their_times_move(open_table: OpenTable) -> None:
+    """Of a visit that Matomo cut other rows stay, but no old version of those that came."""
+    opened = open_table("ours partitioned")
+    opened.merge(group([line(7, n) for n in range(4)], [7]))
+    later = (MONDAY + timedelta(hours=1)).isoformat()
+    moved = group([line(7, 0), line(7, 1, action_timestamp=later)])
+    moved.part_visits = [("1", "7")]
+    assert opened.merge(moved) == Merged(1, 1)
+    assert opened.ids() == ["7_0", "7_1", "7_2", "7_3"]
 
 
 def test_in_the_standard_table_a_row_whose_time_moved_is_updated(open_table: OpenTable) -> None:

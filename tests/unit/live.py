@@ -55,6 +55,7 @@ class FakeLive:
         self.entries = list(entries)
         self.inclusive = inclusive
         self.before = before
+        self.large: int | None = None
         self.queries: list[dict[str, str]] = []
         self.bodies: list[object] = []
 
@@ -68,7 +69,13 @@ class FakeLive:
         after = int(query["minTimestamp"]) - (1 if self.inclusive else 0)
         found = sorted((e for e in self.entries if e[1] > after), key=lambda entry: entry[1])
         offset = int(query.get("filter_offset", 0))
-        return [visit(*entry) for entry in found[offset : offset + int(query["filter_limit"])]]
+        return [
+            self._visit(*entry) for entry in found[offset : offset + int(query["filter_limit"])]
+        ]
+
+    def _visit(self, number: int, last: int) -> dict[str, Any]:
+        more = {"userId": "x" * 2_000} if number == self.large else {}
+        return visit(number, last, **more)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from fetchers.errors import (
 )
 from fetchers.matomo_health import MatomoHealth
 from fetchers.matomo_visits import (
+    SUCCESSES_TO_GROW,
     DayReader,
     MatomoSite,
     PageSize,
@@ -100,8 +101,15 @@ def test_one_site_and_one_day_are_asked_for_with_the_token_in_the_body_alone() -
     assert fake.bodies == [f"token_auth={MATOMO_TOKEN}"] * len(fake.queries)
 
 
-@pytest.mark.parametrize("answer", [TOO_MUCH, error_reply(504, "Gateway Time-out")])
-def test_a_page_that_is_too_much_is_halved_and_stays_so(answer: Reply) -> None:
+@pytest.mark.parametrize(
+    ("answer", "limits"),
+    [
+        (TOO_MUCH, ["12", "6", "3", "3"]),
+        # It may pass: the same is asked for again before less is.
+        (error_reply(504, "Gateway Time-out"), ["12", "12", "6", "6", "3"]),
+    ],
+)
+def test_a_page_that_is_too_much_is_halved_and_stays_so(answer: Reply, limits: list[str]) -> None:
     def refuse(_fake: FakeLive, query: Mapping[str, str]) -> Reply | None:
         return answer if int(query["filter_limit"]) > 3 else None
 
@@ -109,8 +117,50 @@ def test_a_page_that_is_too_much_is_halved_and_stays_so(answer: Reply) -> None:
     fake = FakeLive(log, before=refuse)
     found, _ = read(fake, size=size)
     assert set(found) == set(log)
-    assert [q["filter_limit"] for q in fake.queries][:4] == ["12", "6", "3", "3"]
+    assert [q["filter_limit"] for q in fake.queries][: len(limits)] == limits
     assert size.visits == 3
+
+
+def test_pages_grow_again_after_a_while() -> None:
+    size = PageSize(500)
+    size.too_many(500)
+    size.too_many(500)  # another thread had asked for as many
+    assert size.visits == 250
+    for _ in range(SUCCESSES_TO_GROW):
+        size.was_right()
+    assert size.visits == 500
+
+
+def test_a_single_visit_that_is_too_large_is_named_and_those_behind_it_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fetchers.matomo_visits.LARGEST_PAGE_BYTES", 900)
+    fake = FakeLive(entries(1, 2, 3))
+    fake.large = 1
+    health = MatomoHealth(lambda: None)
+    reader = DayReader(ASKED, SERVER, make_http(attempts=2), PageSize(2), health)
+    with live(fake):
+        found = list(reader.pages())
+    assert {v.id_visit for page in found for v in page.visits} == {0, 2}
+    assert [b.message for page in found for b in page.broken][:1] == [
+        "a visit of more than 8 MB was not read"
+    ]
+
+
+def test_a_server_that_does_not_heed_the_offset_is_found_out() -> None:
+    class Deaf(FakeLive):
+        def answer(self, query: Mapping[str, str]) -> list[dict[str, object]]:
+            return super().answer({**query, "filter_offset": "0"})
+
+    with pytest.raises(UnexpectedAnswer, match="filter_offset"):
+        read(Deaf(entries(*[5] * 20)))
+
+
+def test_nothing_is_asked_for_behind_the_end_of_the_day() -> None:
+    log = [*entries(1, 2), *((9, ASKED.ends + second) for second in range(9))]
+    fake = FakeLive(log)
+    read(fake)
+    assert len(fake.queries) == 1
 
 
 def test_a_single_visit_that_is_too_much_fails_the_day_after_its_tries() -> None:

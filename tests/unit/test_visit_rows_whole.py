@@ -207,7 +207,7 @@ def test_the_end_of_a_cut_visit_is_not_the_end_of_the_actions_that_came() -> Non
 
 
 def test_the_first_and_last_usable_times_can_be_moved_by_a_zone() -> None:
-    for second in (-62135500000, 253402000000):
+    for second in (-30609000000, 221800000000):
         for zone in (ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Etc/GMT+12"), UTC):
             text = visit_json(None, {"timestamp": str(second)})
             assert render_visit(visit_of(text), zone).rows == 1

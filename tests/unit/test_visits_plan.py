@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -113,6 +114,39 @@ def test_a_first_run_remembers_that_nothing_is_complete_before_its_first_day() -
     assert plan.watermark == Watermark(date(2026, 11, 17))
 
 
+def test_the_day_that_is_read_again_is_complete_no_longer_until_that_worked() -> None:
+    old = Watermark(YESTERDAY, NOW - timedelta(hours=13), NOW)
+    before = Watermark(date(2026, 11, 19), None, NOW)
+    assert plan_of(request(), old).watermark == before
+    # ... and the next run begins with it, and not one day before.
+    assert days(request(), before) == (YESTERDAY, TODAY)
+    assert plan_of(request(None, date(2026, 3, 1)), old).watermark == old
+
+
+def test_a_watermark_of_days_to_come_is_that_of_a_wrong_clock() -> None:
+    assert days(request(), Watermark(TODAY, NOW)) == (date(2026, 11, 18), TODAY)
+    assert plan_of(request(), Watermark(TODAY, NOW)).watermark == Watermark(date(2026, 11, 17))
+
+
+def test_a_site_that_came_while_no_run_was_is_read_from_its_beginning() -> None:
+    others = date(2026, 11, 10)
+    new = replace(site(), created=date(2026, 11, 13))
+    plan = plan_site(new, request(), None, None, others)
+    assert plan is not None
+    assert plan.window == Window(date(2026, 11, 13), TODAY)
+    old = plan_site(replace(site(), created=date(2020, 1, 1)), request(), None, None, others)
+    assert old is not None
+    assert old.window.first == date(2026, 11, 11)
+    unknown = plan_site(site(), request(), None, None, others)
+    assert unknown is not None
+    assert unknown.window.first == date(2026, 11, 18)
+
+
+def test_a_startdate_to_come_is_refused() -> None:
+    with pytest.raises(CannotRun, match="STARTDATE"):
+        check_dates(request(start_date=date(2062, 1, 1)))
+
+
 def test_a_gap_is_never_skipped_unless_startdate_is_forced() -> None:
     later = plan_of(request(date(2026, 11, 19)), MARK)
     forced = plan_of(request(start_date=date(2026, 11, 19), force_start_date=True), MARK)
@@ -120,6 +154,7 @@ def test_a_gap_is_never_skipped_unless_startdate_is_forced() -> None:
     assert later.watermark == MARK
     assert forced.watermark == Watermark(date(2026, 11, 18))
     assert back.watermark == MARK
+    assert plan_of(request(force_start_date=True), MARK).watermark == MARK
 
 
 def test_an_open_day_is_read_from_before_the_last_known_action_and_a_closed_one_whole() -> None:
@@ -180,6 +215,15 @@ def test_a_day_read_long_after_or_before_moves_no_watermark() -> None:
     assert marks.closed(1, date(2026, 11, 19)) == MARK
     again = marks.closed(1, date(2026, 11, 10))
     assert again == Watermark(date(2026, 11, 10), NOW)
+
+
+def test_a_day_that_is_held_back_is_where_the_next_run_begins() -> None:
+    marks = marks_of(MARK)
+    marks.closed(1, date(2026, 11, 11))
+    marks.closed(1, date(2026, 11, 12))
+    assert marks.hold(1, date(2026, 11, 12)) == Watermark(date(2026, 11, 11))
+    assert marks.closed(1, date(2026, 11, 13)).complete_through == date(2026, 11, 11)
+    assert marks.hold(1, date(2026, 3, 1)).complete_through == date(2026, 11, 11)
 
 
 def test_an_open_day_moves_the_cursor_forward_alone() -> None:

@@ -9,13 +9,17 @@
 - invariants.py, together.py, recovery.py: what must hold after a run, after two at once, in the end
 - stage.py: clocks, sites, arming and disarming: all of that for one sequence
 - machine.py, run.py: the rules, and how many sequences
+- imports.py, import_invariants.py, visits_said.py, visit_changes.py: the visit log's share of that
 
-A job that is added later (visit log, social) joins like this:
+The visit log has sites of its own in the same Matomo, and tables of its own in the same database;
+imports and nightly runs take turns in a sequence. Over REST an import is told that it cannot run.
+
+A job that is added later (social) joins like this:
 
 1. `Heard` notes what its API says, keyed by what its table stores (a `hear_...` beside the others).
 2. `program.py` gets a function that runs it; `evidence.py` reads its table.
 3. `invariants.py` gets its sentences; those of secrets, refusals, rates and the run history hold as
-   they are, since they only look at an `Evidence`.
+   they are, since they only look at a `Trace`.
 4. `machine.py` gets one rule that draws a plan, arms, runs, disarms and checks, as `a_night` does.
 
 New kinds of faults in `sandbox.faults.KINDS` take part by themselves: `plans.py` deals from it.

@@ -16,16 +16,18 @@ from datetime import datetime
 from pathlib import Path
 
 from config import Settings
-from tests.end_to_end.chaos.program import Outcome, call_nightly
+from tests.end_to_end.chaos.program import Outcome, call_program
 
 SECONDS = 30
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__, "jobs.daily_gsc", "storage.postgres", "storage.rest"])
+_processes.set_forkserver_preload(
+    [__name__, "jobs.daily_gsc", "jobs.visits", "storage.postgres", "storage.rest"]
+)
 
 
 class Child:
-    """One nightly run that began; `end` waits for it."""
+    """One run that began; `end` waits for it."""
 
     def __init__(self, words: Sequence[str], settings: Settings, now: datetime) -> None:
         handle, name = tempfile.mkstemp(prefix="chaos-")
@@ -63,6 +65,6 @@ def _run(output: str, words: Sequence[str], settings: Settings, now: datetime) -
     target = os.open(output, os.O_WRONLY | os.O_APPEND)
     os.dup2(target, 1)
     os.dup2(target, 2)
-    status = call_nightly(words, settings, now)
+    status = call_program(words, settings, now)
     sys.stdout.flush()
     os._exit(status)

@@ -12,7 +12,7 @@ from typing import Any
 from sandbox import Fault
 from sandbox.records import Record
 from tests.end_to_end.chaos.heard import Asked, Cell, Refused, Said
-from tests.end_to_end.chaos.plans import Plan, Profile
+from tests.end_to_end.chaos.plans import Change, Plan, Profile
 from tests.end_to_end.chaos.program import Outcome
 from tests.integration.tables import Numbers
 
@@ -64,44 +64,51 @@ class HistoryRow:
         }
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """One run, from outside. said: in this run; ever: since the sequence began.
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A run of any job, from outside. alone: no other run was under way.
 
-    calm: no other run, signal or fault of the database disturbed it.
+    fired: changes that came during the run.
     """
 
     store: str
     plan: Plan
     profile: Profile
-    wanted: Wanted
-    sites: Mapping[int, Configured]
-    before: Stored
-    after: Stored
     outcome: Outcome
     rows: list[HistoryRow]
-    said: Said
-    ever: Said
     records: list[Record]
     asked: list[Asked]
     refused: list[Refused]
     most_in_flight: int
     met: list[Fault]
-    site_of: Mapping[str, int]
     secrets: list[str]
     database_met: bool = False
-    deleted: frozenset[int] = frozenset()
-    upset: frozenset[int] = frozenset()
+    fired: tuple[Change, ...] = ()
     skewed: bool = False
     alone: bool = True
     killed: bool = False
     stopped: bool = False
-    oldest: date = field(default=date.min)
 
     @property
     def finished(self) -> HistoryRow | None:
         done = [row for row in self.rows if row.status != "running"]
         return done[-1] if done else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Trace):
+    """One nightly run. said: in this run; ever: since the sequence began."""
+
+    wanted: Wanted
+    sites: Mapping[int, Configured]
+    before: Stored
+    after: Stored
+    said: Said
+    ever: Said
+    site_of: Mapping[str, int]
+    deleted: frozenset[int] = frozenset()
+    upset: frozenset[int] = frozenset()
+    oldest: date = field(default=date.min)
 
     def failed(self, source: str) -> set[Cell]:
         row = self.finished

@@ -13,11 +13,14 @@ from typing import Any
 
 from models import days_between
 from sandbox import Fault, Sandbox
-from sandbox.faults import CELL_KINDS, ROW_KINDS, Faults
+from sandbox.fault_answers import Table
+from sandbox.faults import CELL_KINDS, DELIVERY_KINDS, ROW_KINDS, Faults
 from sandbox.matomo import Matomo
 from sandbox.messages import Answer, Call, Request
+from sandbox.revisions import Numbers
 from sandbox.server import Api
-from tests.end_to_end.chaos.world import ChaosWorld
+from tests.end_to_end.chaos.visits_said import NAMED_KINDS, SaidVisits
+from tests.end_to_end.chaos.world import LOG_SITES, ChaosWorld
 
 Cell = tuple[int, date]
 """A site's number in the world, and a day."""
@@ -76,6 +79,19 @@ class CountedFaults(Faults):
         return faults
 
 
+class ChaosMatomo(Matomo):
+    """A Matomo that has the sites of the visit log beside the others."""
+
+    def __init__(self, world: ChaosWorld, numbers: Numbers) -> None:
+        super().__init__(world, numbers)
+        self._sites += LOG_SITES
+
+    def _table(self, sites: Sequence[int], days: Sequence[date]) -> Table:
+        if not set(sites) <= set(LOG_SITES):
+            return super()._table(sites, days)
+        return {site: {day: self.visit_log.count(site, day) for day in days} for site in sites}
+
+
 class Heard(Sandbox):
     """A sandbox that remembers what it said since `begin`, and can be changed at any request.
 
@@ -86,6 +102,7 @@ class Heard(Sandbox):
 
     def __init__(self, world: ChaosWorld) -> None:
         super().__init__(world)
+        self._matomo = ChaosMatomo(world, self._numbers)
         self.faults: CountedFaults = CountedFaults()
         self.at_request: dict[int, list[Callable[[], None]]] = {}
         self._witness = threading.Lock()
@@ -95,6 +112,7 @@ class Heard(Sandbox):
         """Forget what was heard, asked and refused; a new run begins."""
         with self._witness:
             self.said = Said()
+            self.said_visits = SaidVisits()
             self.asked: list[Asked] = []
             self.refused: list[Refused] = []
             self.requests_seen = 0
@@ -111,8 +129,10 @@ class Heard(Sandbox):
         return self.records._now["total"] > 0
 
     def look_again(self) -> None:
-        """Matomo takes over which sites the world hides now."""
-        self._matomo = Matomo(self.world, self._numbers)
+        """Matomo takes over which sites the world hides now; its visit log stays."""
+        visit_log = self.visit_log
+        self._matomo = ChaosMatomo(self.world, self._numbers)
+        self._matomo.visit_log = visit_log
 
     def number(self, metric: Any, site: int, day: date) -> int:
         """What the source would say now."""
@@ -140,8 +160,10 @@ class Heard(Sandbox):
 
     def _note_refusal(self, call: Call, answer: Answer) -> None:
         text = answer.body.decode(errors="replace")
+        of_matomo = (answer.status == 401 and "token" in text) or "failed logins" in text
         whose = {
-            "matomo": (answer.status == 401 and "token" in text) or "failed logins" in text,
+            "matomo": of_matomo,
+            "visits": of_matomo,
             "token": '"invalid_grant"' in text or '"invalid_client"' in text,
         }.get(call.source, any(kind in text for kind in REFUSING_REASONS))
         if whose:
@@ -159,8 +181,21 @@ class Heard(Sandbox):
         with self._witness:
             if call.source == "matomo":
                 self._hear_visits(payload, call.sites, days)
+            elif call.source == "visits":
+                self.said_visits.hear(payload)
             elif not (payload.get("rows") and any(f.kind in ROW_KINDS for f in faults)):
                 self._hear_search(payload, call.sites[0], days)
+
+    def hear_spoiled(
+        self, call: Call, answer: Answer, unspoiled: Answer, faults: Sequence[Fault]
+    ) -> None:
+        """Note which visits of a page of the visit log were spoiled so that they must be named."""
+        day = (call.sites[0], call.days[0]) if call.days else None
+        arrives = not any(fault.kind in DELIVERY_KINDS for fault in faults)
+        with self._witness:
+            self.said_visits.note_spoiled(
+                json.loads(answer.body), json.loads(unspoiled.body), day if arrives else None
+            )
 
     def _hear_visits(self, payload: Any, sites: Sequence[int], days: Sequence[date]) -> None:
         table = {str(sites[0]): payload} if len(sites) == 1 else payload
@@ -205,8 +240,13 @@ class _Witnessed:
     def answer(self, request: Request, call: Call, faults: Sequence[Fault]) -> Answer:
         answer = self._api.answer(request, call, faults)
         self._heard.hear(call, answer, faults)
+        if call.source == "visits" and any(fault.kind in NAMED_KINDS for fault in faults):
+            others = [fault for fault in faults if fault.kind not in NAMED_KINDS]
+            unspoiled = self._api.answer(request, call, others)
+            if unspoiled.body != answer.body:
+                self._heard.hear_spoiled(call, answer, unspoiled, faults)
         return answer
 
 
 def _credential(call: Call) -> str:
-    return "matomo" if call.source == "matomo" else f"account {call.account}"
+    return "matomo" if call.source in ("matomo", "visits") else f"account {call.account}"

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from urllib.parse import quote
 
 from sandbox.world import METRICS
-from tests.end_to_end.chaos.evidence import Evidence
+from tests.end_to_end.chaos.evidence import Evidence, Trace
 from tests.end_to_end.chaos.heard import Asked, Cell
 from tests.end_to_end.chaos.program import A_BUG, COULD_NOT_RUN, MINUTE_MILLISECONDS
 from tests.end_to_end.chaos.stores import STATES
@@ -34,7 +34,7 @@ def check(evidence: Evidence) -> None:
         raise AssertionError(f"{shown}\n--- {evidence.plan}\n--- printed\n{evidence.outcome.out}")
 
 
-def no_bug(e: Evidence) -> Problems:
+def no_bug(e: Trace) -> Problems:
     """No traceback, and the status is one of the contract's."""
     if e.outcome.status == A_BUG or "Traceback" in e.outcome.out or "is a bug" in e.outcome.out:
         yield "a bug"
@@ -246,7 +246,7 @@ def nothing_is_half(e: Evidence) -> Problems:
         yield from (f"{cell} is not stored, others of the killed run are" for cell in lost)
 
 
-def no_secret_is_shown(e: Evidence) -> Problems:
+def no_secret_is_shown(e: Trace) -> Problems:
     """5. Neither printed nor kept as history."""
     shown = e.outcome.out + "".join(row.text for row in e.rows)
     for secret in e.secrets:
@@ -255,7 +255,7 @@ def no_secret_is_shown(e: Evidence) -> Problems:
                 yield f"{secret[:6]}… is shown"
 
 
-def what_was_refused_is_not_asked_again(e: Evidence) -> Problems:
+def what_was_refused_is_not_asked_again(e: Trace) -> Problems:
     """5. After a permanent refusal only what was under way already."""
     if not e.alone or e.plan.is_slow:
         return
@@ -278,7 +278,7 @@ def _uses(asked: Asked, refused: str) -> bool:
     return asked.source == "token" if refused == "client" else asked.credential == refused
 
 
-def limits_are_kept(e: Evidence) -> Problems:
+def limits_are_kept(e: Trace) -> Problems:
     """5. Requests in flight, and requests a minute and account."""
     runs = 1 if e.alone else 2
     # A server is still at work on what its client has given up after the time-out.
@@ -313,5 +313,5 @@ RULES: list[Callable[[Evidence], Problems]] = [
 ]
 
 
-def kinds_met(e: Evidence) -> Counter[str]:
+def kinds_met(e: Trace) -> Counter[str]:
     return Counter({f"{fault.source} {fault.kind}" for fault in e.met})

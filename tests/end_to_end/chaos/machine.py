@@ -12,31 +12,41 @@ from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from sandbox.messages import Source
 from tests.end_to_end.chaos import plans
+from tests.end_to_end.chaos.import_invariants import check_import, check_refused_over_rest
+from tests.end_to_end.chaos.imports import an_import
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.plans import Change, Plan, Profile
 from tests.end_to_end.chaos.recovery import check_recovery
 from tests.end_to_end.chaos.stage import Interruption, Stage
-from tests.end_to_end.chaos.stores import TABLES
+from tests.end_to_end.chaos.stores import IMPORT_TABLES, TABLES
 from tests.end_to_end.chaos.together import check_together
 
 LATENCY_SECONDS = 0.01
 
-interruptions = st.builds(
+at_a_request = st.builds(
     Interruption,
     signum=st.sampled_from(
         [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
     ),
     at=st.integers(1, 20),
-) | st.builds(
-    Interruption,
-    signum=st.sampled_from([signal.SIGKILL, signal.SIGTERM]),
-    at=st.integers(1, 2),
-    relation=st.sampled_from(TABLES),
 )
+
+
+def while_it_writes(tables: Sequence[str]) -> st.SearchStrategy[Interruption]:
+    return st.builds(
+        Interruption,
+        signum=st.sampled_from([signal.SIGKILL, signal.SIGTERM]),
+        at=st.integers(1, 2),
+        relation=st.sampled_from(tables),
+    )
+
+
+interruptions = at_a_request | while_it_writes(TABLES)
+import_interruptions = at_a_request | while_it_writes(IMPORT_TABLES)
 
 
 def machine_of(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> type[RuleBasedStateMachine]:
@@ -99,6 +109,29 @@ def machine_of(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> type[RuleBa
             else:
                 plan = replace(plan, ask=replace(plan.ask, gaps=False, dry_run=False))
                 check_together(*stage.two_nights(plan))
+            stage.well = True
+
+        @rule(plan=plans.imports)
+        def an_import(self, plan: Plan) -> None:
+            """The visit log is imported."""
+            stage.well = False
+            if stage.store.kind == "rest":
+                check_refused_over_rest(an_import(stage, replace(plan, database=None, changes=())))
+            else:
+                check_import(an_import(stage, plan))
+            stage.forget_own_open_runs()
+            stage.well = True
+
+        @precondition(lambda self: stage.store.kind == "psycopg")
+        @rule(plan=plans.imports, interruption=st.none() | import_interruptions)
+        def an_import_in_processes(self, plan: Plan, interruption: Interruption | None) -> None:
+            """One that gets a signal, or two at once, of which one waits for the other."""
+            stage.well = False
+            if interruption is not None:
+                plan, run, more = stage.interrupting(plan, interruption)
+            else:
+                (run, _), more = stage.twice(), {"alone": False}
+            check_import(an_import(stage, plan, run, **more))
             stage.well = True
 
         def teardown(self) -> None:

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 
 from models import Window
 from sandbox import Fault
-from sandbox.faults import KINDS
+from sandbox.faults import KINDS, VISIT_KINDS
 from sandbox.messages import Source
 from tests.end_to_end.chaos import stores
 from tests.end_to_end.chaos.stores import DatabaseFault
-from tests.end_to_end.chaos.world import ACCOUNTS, NOBODY, SITES
+from tests.end_to_end.chaos.world import ACCOUNTS, LOG_SITES, NOBODY, SITES
 
 SOURCES: tuple[Source, ...] = ("matomo", "token", "sites", "query")
 SOURCE_KINDS = tuple((source, kind) for source in SOURCES for kind in sorted(KINDS[source]))
+LOG_SOURCES: tuple[Source, ...] = ("visits", "matomo")
+LOG_KINDS = tuple((source, kind) for source in LOG_SOURCES for kind in sorted(KINDS[source]))
+"""What an import of the visit log may meet."""
+SPOILED_KINDS: tuple[tuple[Source, str], ...] = tuple(
+    ("visits", kind) for kind in sorted(VISIT_KINDS)
+)
 SLOW = {"slow": 0.35, "stall": 0.5, "drip": 0.1}
 SHORT_TIMEOUT, LONG_TIMEOUT = 0.2, 10.0
 
@@ -67,18 +73,23 @@ class Ask:
 ChangeKind = Literal[
     "add_site", "delete_site", "move_site", "move_property", "hide", "revise", "terminate"
 ]
+LogChangeKind = Literal["add_visit", "add_action", "remove_action"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happens behind the program's back, at its at-th request (0: before it)."""
+    """Something that happens behind the program's back, at its at-th request (0: before it).
 
-    kind: ChangeKind
+    nth: which visit and action of the day, in changes of the visit log.
+    """
+
+    kind: ChangeKind | LogChangeKind
     site: int = 1
     account: int = 1
     days_ago: int = 2
     zero: bool = False
     at: int = 0
+    nth: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Profile:
-    """Settings of one sequence."""
+    """Settings of one sequence. page, offset, partitioned: of the visit log."""
 
     zone: str = "UTC"
     target_days_ago: int = 2
@@ -108,6 +119,9 @@ class Profile:
     sites_per_request: int = 50
     gsc_per_minute: int = 1200
     encrypted: bool = False
+    page: int = 5
+    offset: int = 1
+    partitioned: bool = False
 
 
 sites = st.integers(1, SITES)
@@ -123,6 +137,9 @@ profiles = st.builds(
     sites_per_request=st.sampled_from([1, 3, 50]),
     gsc_per_minute=st.sampled_from([3, 1200]),
     encrypted=st.booleans(),
+    page=st.sampled_from([2, 3, 5, 50]),
+    offset=st.integers(0, 2),
+    partitioned=st.booleans(),
 )
 
 spans = st.tuples(st.integers(0, 12), st.integers(0, 4)).map(lambda d: (max(d), min(d)))
@@ -140,7 +157,9 @@ asks = st.builds(
 
 
 @st.composite
-def source_faults(draw: st.DrawFn, kinds: Sequence[tuple[Source, str]]) -> Fault:
+def source_faults(
+    draw: st.DrawFn, kinds: Sequence[tuple[Source, str]], among: st.SearchStrategy[int] = sites
+) -> Fault:
     """A fault of one of these kinds, of one site or account or of all, for some requests or all."""
     quick = [(source, kind) for source, kind in kinds if kind not in SLOW]
     source, kind = draw(st.sampled_from([*quick, *quick, *kinds]))
@@ -148,9 +167,10 @@ def source_faults(draw: st.DrawFn, kinds: Sequence[tuple[Source, str]]) -> Fault
     return Fault(
         source,
         kind,
-        site=draw(st.none() | sites) if source in ("matomo", "query") else None,
+        site=draw(st.none() | among) if source in ("matomo", "visits", "query") else None,
         account=draw(st.none() | accounts) if source in ("token", "sites", "query") else None,
         cells=draw(st.sampled_from([0, 4])) if kind == "too_many_cells" else None,
+        visits=draw(st.integers(0, 2)) if kind == "page_too_large" else None,
         nth=draw(which),
         times=draw(which),
         seconds=SLOW.get(kind, draw(st.sampled_from([None, 0.0])) if kind == "http_429" else None),
@@ -191,6 +211,43 @@ def plans(kinds: Sequence[tuple[Source, str]], kind_of_store: str) -> st.SearchS
         deadline_seconds=st.sampled_from([60.0] * 9 + [0.03]),
     )
 
+
+log_sites = st.sampled_from(LOG_SITES)
+log_spans = st.tuples(st.integers(0, 4), st.integers(0, 2)).map(lambda d: (max(d), min(d)))
+log_changes = st.builds(
+    Change,
+    kind=st.sampled_from(LogChangeKind.__args__),  # type: ignore[attr-defined]
+    site=log_sites,
+    days_ago=st.integers(0, 4),
+    at=st.integers(0, 12),
+    nth=st.integers(0, 20),
+)
+import_asks = st.builds(
+    Ask,
+    days=st.none() | st.none() | log_spans,
+    sites=st.just(()) | st.just(()) | st.lists(log_sites, max_size=2, unique=True).map(tuple),
+    style=st.sampled_from([(), ("-v",), ("-q",), ("--log-format", "json", "-v")]),
+)
+import_database_faults = st.builds(
+    DatabaseFault,
+    kind=st.sampled_from(stores.IMPORT_KINDS),
+    at=st.integers(1, 4) | st.integers(1, 60),
+    times=st.sampled_from([1, 1, 2, 1000]),
+    relation=st.sampled_from(stores.IMPORT_TABLES),
+    site=log_sites,
+)
+terminations = st.builds(Change, kind=st.just("terminate"), at=st.integers(1, 12))
+imports = st.builds(
+    Plan,
+    ask=import_asks,
+    faults=st.lists(source_faults((*LOG_KINDS, *SPOILED_KINDS * 4), log_sites), max_size=3).map(
+        tuple
+    ),
+    database=st.none() | st.none() | import_database_faults,
+    changes=st.lists(log_changes | log_changes | terminations, max_size=3).map(tuple),
+    deadline_seconds=st.sampled_from([60.0] * 9 + [0.03]),
+)
+"""Imports of the visit log, of which most meet something."""
 
 # What ends a credential, at one of its first requests: the rest must not be asked any more.
 REFUSALS: tuple[tuple[Source, str], ...] = (

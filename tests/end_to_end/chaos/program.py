@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import logging
 import sys
@@ -17,8 +18,9 @@ from unittest.mock import patch
 
 import aggregator
 import cli
+import commands
 import logs
-from config import Settings
+from config import InvalidSettings, Settings, examine_settings
 from jobs.alerts import alerting
 from jobs.run_failures import CannotRun
 from storage.errors import DatabaseError
@@ -37,25 +39,34 @@ class Outcome:
     out: str
 
 
-def run_nightly(words: Sequence[str], settings: Settings, now: datetime) -> Outcome:
-    """One nightly run in this process, with its own logging and its own knowledge of secrets."""
+def run_program(words: Sequence[str], settings: Settings, now: datetime) -> Outcome:
+    """One run in this process, with its own logging and its own knowledge of secrets.
+
+    words: the command line.
+    """
     printed = io.StringIO()
     with _own_logging(), redirect_stdout(printed), redirect_stderr(printed):
-        status = call_nightly(words, settings, now)
+        status = call_program(words, settings, now)
     return Outcome(status, printed.getvalue())
 
 
-def call_nightly(words: Sequence[str], settings: Settings, now: datetime) -> int:
-    """The exit status of `aggregator.py daily` with these words, settings and time."""
-    arguments = cli.parse_arguments(["daily", *words])
+def call_program(words: Sequence[str], settings: Settings, now: datetime) -> int:
+    """The exit status of `aggregator.py` with these words, settings and time."""
+    arguments = cli.parse_arguments(words)
     logs.redact.__init__()  # type: ignore[misc]  # what earlier runs taught it is forgotten
     logs.set_up_logging(
         verbose=arguments.verbose, quiet=arguments.quiet, style=arguments.log_format
     )
     logs.redact.add(settings.secrets())
     try:
-        with quick(), alerting(settings, "daily", now) as alerts:
-            return aggregator.nightly(arguments, settings, now, alerts)
+        with quick():
+            if arguments.command == "visits":
+                return _visits(arguments, settings, now)
+            with alerting(settings, "daily", now) as alerts:
+                return aggregator.nightly(arguments, settings, now, alerts)
+    except InvalidSettings as error:
+        logs.report_error("Could not run:", error.problems, "")
+        return COULD_NOT_RUN
     except (CannotRun, DatabaseError) as error:
         logs.report_error("Could not run:", [error.message], error.mend)
         return COULD_NOT_RUN
@@ -64,6 +75,23 @@ def call_nightly(words: Sequence[str], settings: Settings, now: datetime) -> int
     except Exception:
         print(traceback.format_exc())
         return A_BUG
+
+
+def _visits(arguments: argparse.Namespace, settings: Settings, now: datetime) -> int:
+    """The command with settings and time of the test's in place of the machine's."""
+    given = {
+        "DATABASE_URL": settings.database_url,
+        "MATOMO_API_URL": settings.matomo_api_url,
+        "MATOMO_API_TOKEN": settings.matomo_api_token,
+    }
+    named = {name: value for name, value in given.items() if value}
+
+    def examined(*needs: str) -> tuple[Settings, list[str]]:
+        return settings, examine_settings(named, None, needs)[1]
+
+    clock = SimpleNamespace(now=lambda _zone: now)
+    with patch("commands.examined_settings", examined), patch("commands.datetime", clock):
+        return commands.visits(arguments)
 
 
 @contextmanager

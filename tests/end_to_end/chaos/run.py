@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from sandbox import Fault
+from sandbox.faults import VISIT_KINDS
 from sandbox.messages import Source
+from tests.end_to_end.chaos.import_invariants import check_import
+from tests.end_to_end.chaos.imports import an_import
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.machine import machine_of
-from tests.end_to_end.chaos.plans import NIGHTS, SLOW, Plan, Profile
-from tests.end_to_end.chaos.recovery import check_recovery
+from tests.end_to_end.chaos.plans import NIGHTS, SLOW, Ask, Plan, Profile
+from tests.end_to_end.chaos.recovery import check_import_recovery, check_recovery
 from tests.end_to_end.chaos.stage import Stage
-from tests.end_to_end.chaos.stores import KINDS, STATES, TABLES, DatabaseFault
+from tests.end_to_end.chaos.stores import (
+    IMPORT_KINDS,
+    IMPORT_TABLES,
+    KINDS,
+    STATES,
+    TABLES,
+    VISIT_LOG,
+    DatabaseFault,
+)
+from tests.end_to_end.chaos.world import LOG_SITES
 
 STEPS = 4
 
@@ -29,6 +42,38 @@ def run_each_fault(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> None:
         _one_night(stage, Plan(faults=(Fault(source, kind, cells=cells, seconds=SLOW.get(kind)),)))
 
 
+def run_each_import_fault(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> None:
+    """An import of one site's yesterday for each kind, and one after it that makes it good; where
+    pages are spoiled, once more over what is there."""
+    for number, (source, kind) in enumerate(kinds):
+        stage.begin(Profile(attempts=1, partitioned=number % 2 == 1), NIGHTS[-1], [1])
+        fault = Fault(
+            source,
+            kind,
+            cells=0 if kind == "too_many_cells" else None,
+            visits=1 if kind == "page_too_large" else None,
+            seconds=SLOW.get(kind),
+        )
+        for _ in range(2 if kind in VISIT_KINDS else 1):
+            _yesterday(stage, Plan(faults=(fault,)))
+
+
+def run_each_import_database_fault(stage: Stage) -> None:
+    """The same for the database: where rows are written, and once at each other table."""
+    faults = [DatabaseFault(kind, AT.get(kind, 1), 2, VISIT_LOG, 9) for kind in IMPORT_KINDS]
+    faults += [DatabaseFault("internal", 1, 2, table) for table in IMPORT_TABLES[1:]]
+    for fault in faults:
+        stage.begin(Profile(attempts=1), NIGHTS[-1], [1])
+        _yesterday(stage, Plan(database=fault))
+
+
+def _yesterday(stage: Stage, plan: Plan) -> None:
+    ask = Ask(days=(1, 1), sites=LOG_SITES[:1])
+    check_import(an_import(stage, replace(plan, ask=ask)))
+    stage.forget_own_open_runs()
+    check_import_recovery(stage)
+
+
 def run_each_database_fault(stage: Stage) -> None:
     """The same for each kind of fault of this database, where numbers and history are written."""
     for kind in KINDS[stage.store.kind]:
@@ -36,6 +81,8 @@ def run_each_database_fault(stage: Stage) -> None:
             _one_night(stage, Plan(database=DatabaseFault(kind, AT.get(kind, 1), 2, table)))
     # A run's second statement: over psycopg the first one is taken back with it.
     _one_night(stage, Plan(database=DatabaseFault("disk_full", at=2)))
+    if stage.store.kind == "psycopg":
+        run_each_import_database_fault(stage)
 
 
 def _one_night(stage: Stage, plan: Plan) -> None:

@@ -34,10 +34,20 @@ from tests.end_to_end.chaos.plans import (
     Plan,
     Profile,
 )
-from tests.end_to_end.chaos.program import Outcome, run_nightly
-from tests.end_to_end.chaos.stores import DatabaseFault, Store
-from tests.end_to_end.chaos.world import ACCOUNTS, NOBODY, SITES, ChaosWorld, number_of
+from tests.end_to_end.chaos.program import Outcome, run_program
+from tests.end_to_end.chaos.stores import DESTINATIONS, DatabaseFault, Store
+from tests.end_to_end.chaos.visit_changes import change_log
+from tests.end_to_end.chaos.visits_said import SaidVisits
+from tests.end_to_end.chaos.world import (
+    ACCOUNTS,
+    LOG_SITES,
+    NOBODY,
+    SITES,
+    ChaosWorld,
+    number_of,
+)
 from tests.integration.tables import execute
+from tests.services.authorities import one_authority
 from tests.services.postgres import PostgresServer
 
 KEY = Fernet.generate_key().decode()
@@ -74,6 +84,10 @@ class Stage:
             accounts=ACCOUNTS,
             without_boundary=frozenset({5}),
             today=lambda: pacific_today(self.now),
+            now=lambda: self.now,
+            actions_per_visit=3,
+            midnight_visits=1,
+            same_second_visits=2,
         )
         self.heard = Heard(world)
         self.world = world
@@ -86,6 +100,10 @@ class Stage:
         self.sites: dict[int, Configured] = {}
         self.ever = Said()
         self.touched: set[date] = set()
+        self.ever_visits = SaidVisits()
+        self.log_touched: set[date] = set()
+        self.log_upset: set[int] = set()
+        self.log_due: set[int] = set()
         self._revision = 0
         self.well = True
         self._terminated = False
@@ -140,6 +158,14 @@ class Stage:
                 self.heard.look_again()
             case "revise":
                 self._revise(change)
+            case "add_visit" | "add_action" | "remove_action":
+                visit = change_log(self.heard.visit_log, self.world, change)
+                if visit is None:
+                    return
+                self.log_upset.add(visit)
+                # A visit that is shorter now may belong to the day before.
+                day = self.log_today(change.site) - timedelta(days=change.days_ago + 1)
+                self.log_touched.add(day)
             case "terminate":
                 self.store.terminate()
                 self._terminated = True  # PostgREST finds out at its next request
@@ -161,7 +187,7 @@ class Stage:
         others = set(self.world.site_numbers) - {site}
         return sum(self.heard.number("visits", other, day) == 0 for other in others) > 1
 
-    def night(self, plan: Plan, run: Run = run_nightly, **more: Any) -> Evidence:
+    def night(self, plan: Plan, run: Run = run_program, **more: Any) -> Evidence:
         """Run once while the plan goes wrong around it; what that left behind."""
         early = [change for change in plan.changes if not change.at]
         if self.skew and plan.ask.is_long_ago:
@@ -170,44 +196,52 @@ class Stage:
         for change in early:
             self.change(change)
         sites, upset = dict(self.sites), self._misplaced()
-        before, known_rows = self.store.stored(), len(self.store.runs())
-        now = self.now + self.skew
+        before, now = self.store.stored(), self.now + self.skew
         today = self.local_today()
         wanted = wanted_cells(plan, self.profile, today, sites, before)
         self.touched |= {day for _, day in wanted.rows}
-        fired = self._arm(plan)
-        outcome = run(self._words(plan, today), self._settings(plan), now)
-        self._wait_until_quiet()
-        database_met = self._disarm(plan) or self._terminated
-        self._get_well()
+        trace = self.run(plan, self._words(plan, today), run, **more)
         self.ever.add(self.heard.said)
-        self.tally.runs += 2 if more.get("alone") is False else 1
         return Evidence(
-            store=self.store.kind,
-            plan=plan,
-            profile=self.profile,
+            **trace,
             wanted=wanted,
             sites=sites,
             before=before,
             after=self.store.stored(),
-            outcome=outcome,
-            rows=[HistoryRow(*row[1:]) for row in self.store.runs()[known_rows:]],
             said=self.heard.said,
             ever=self.ever,
-            records=self.heard.requests(),
-            asked=self.heard.asked,
-            refused=self.heard.refused,
-            most_in_flight=self.heard.records.most_in_flight().get("total", 0),
-            met=list(self.heard.faults.met),
             site_of={seed.site_id(site): site for site in self.world.site_numbers},
-            secrets=self._secrets(),
-            database_met=database_met,
             deleted=frozenset(sites.keys() - self.sites.keys()),
-            upset=frozenset(upset | self._misplaced() | {change.site for change in fired}),
-            skewed=bool(self.skew),
+            upset=frozenset(upset | self._misplaced() | {c.site for c in trace["fired"]}),
             oldest=oldest_kept_day(pacific_today(now)),
-            **more,
         )
+
+    def run(self, plan: Plan, words: list[str], run: Run, **more: Any) -> dict[str, Any]:
+        """Run any job while the plan goes wrong around it; the fields of its Trace."""
+        known_rows = len(self.store.runs())
+        fired = self._arm(plan)
+        outcome = run(words, self._settings(plan), self.now + self.skew)
+        self._wait_until_quiet()
+        database_met = self._disarm(plan) or self._terminated
+        self._get_well()
+        self.tally.runs += 2 if more.get("alone") is False else 1
+        return {
+            "store": self.store.kind,
+            "plan": plan,
+            "profile": self.profile,
+            "outcome": outcome,
+            "rows": [HistoryRow(*row[1:]) for row in self.store.runs()[known_rows:]],
+            "records": self.heard.requests(),
+            "asked": self.heard.asked,
+            "refused": self.heard.refused,
+            "most_in_flight": self.heard.records.most_in_flight().get("total", 0),
+            "met": list(self.heard.faults.met),
+            "secrets": self._secrets(),
+            "database_met": database_met,
+            "fired": tuple(fired),
+            "skewed": bool(self.skew),
+            **more,
+        }
 
     def _get_well(self) -> None:
         """What a restart of the database has left behind is over."""
@@ -217,6 +251,13 @@ class Stage:
 
     def interrupted_night(self, plan: Plan, interruption: Interruption) -> Evidence:
         """A night in a process of its own that gets a signal."""
+        plan, run, more = self.interrupting(plan, interruption)
+        return self.night(plan, run, **more)
+
+    def interrupting(
+        self, plan: Plan, interruption: Interruption
+    ) -> tuple[Plan, Run, dict[str, bool]]:
+        """What is to be planned and run for a signal, and what the evidence says of it."""
         killed = interruption.signum == signal.SIGKILL
 
         def run(words: list[str], settings: Settings, now: datetime) -> Outcome:
@@ -232,7 +273,7 @@ class Stage:
             plan = replace(plan, database=slow)
         place = interruption.relation or "a request"
         self.tally.met[f"{interruption.signum.name} at {place}"] += 1
-        return self.night(plan, run, killed=killed, stopped=not killed)
+        return plan, run, {"killed": killed, "stopped": not killed}
 
     def _signal_while_it_writes(self, child: Child, interruption: Interruption) -> None:
         give_up_at = time.monotonic() + 3
@@ -242,6 +283,11 @@ class Stage:
 
     def two_nights(self, plan: Plan) -> tuple[Evidence, list[int]]:
         """The same night twice at once; the evidence of both together, and both exit statuses."""
+        run, statuses = self.twice()
+        return self.night(plan, run, alone=False), statuses
+
+    def twice(self) -> tuple[Run, list[int]]:
+        """A run of two at once, which tells of the worse one; both exit statuses, afterwards."""
         statuses: list[int] = []
 
         def run(words: list[str], settings: Settings, now: datetime) -> Outcome:
@@ -252,7 +298,7 @@ class Stage:
             return Outcome(worst.status, "\n".join(outcome.out for outcome in outcomes))
 
         self.tally.met["two runs at once"] += 1
-        return self.night(plan, run, alone=False), statuses
+        return run, statuses
 
     def _arm(self, plan: Plan) -> list[Change]:
         """Everything of the plan that is to go wrong; changes join the list when they happen."""
@@ -298,6 +344,14 @@ class Stage:
         """The day that the program's clock shows in TIMEZONE."""
         return (self.now + self.skew).astimezone(ZoneInfo(self.profile.zone)).date()
 
+    def log_today(self, site: int) -> date:
+        """The day that it is where the site of the visit log is."""
+        return self.now.astimezone(self.world.zone_of(site)).date()
+
+    @property
+    def visit_log_table(self) -> str:
+        return DESTINATIONS[self.profile.partitioned]
+
     def forget_own_open_runs(self) -> None:
         self.store.forget_open_runs(os.getpid())
 
@@ -325,12 +379,17 @@ class Stage:
             http_attempts=profile.attempts,
             http_timeout_seconds=SHORT_TIMEOUT if plan.is_slow else LONG_TIMEOUT,
             matomo_sites_per_request=profile.sites_per_request,
+            visit_log_sites=LOG_SITES,
+            destination_table=self.visit_log_table,
+            partitioned=profile.partitioned,
+            initial_offset_days=profile.offset,
+            results_per_page=profile.page,
             run_deadline_seconds=plan.deadline_seconds,
         )
 
     def _words(self, plan: Plan, today: date) -> list[str]:
         ask = plan.ask
-        words = list(ask.style)
+        words = ["daily", *ask.style]
         if ask.days is not None:
             window = ask.window(today, self.profile.target_days_ago, self.profile.lookback)
             words += ["--from", str(window.first), "--to", str(window.last)]
@@ -361,7 +420,7 @@ class Stage:
 @contextmanager
 def open_stage(kind: str, postgres: PostgresServer, tally: Tally) -> Iterator[Stage]:
     """A stage over psycopg or over REST."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_authority():
         # The program leaves its connections to the end of its process, which does not end here.
         warnings.simplefilter("ignore", ResourceWarning)
         stage = Stage(kind, postgres, tally)

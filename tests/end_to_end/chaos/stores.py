@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +22,7 @@ import psycopg
 from models import METRICS
 from sandbox import seed
 from storage.postgres import WRITE_LOCK
+from tests.end_to_end.chaos.visits_said import Row, Visits
 from tests.end_to_end.chaos.wire import Wire, WireFault
 from tests.end_to_end.chaos.world import ChaosWorld
 from tests.integration.tables import ACCOUNT, SITE, Numbers, migrate
@@ -36,6 +37,11 @@ CAP = 7
 """PostgREST's db-max-rows here: every list is longer, so every read is cut."""
 
 TABLES = ("daily_analytics", "aggregator_runs")
+
+DESTINATIONS = ("matomo", "visits_in_weeks")
+"""The visit log's tables: one table, or partitions of a week."""
+VISIT_LOG = "the visit log"
+IMPORT_TABLES = (VISIT_LOG, "visit_log_watermarks", "visit_log_tables", "aggregator_runs")
 
 # SQLSTATE and words of a server's own.
 STATES = {
@@ -65,10 +71,15 @@ KINDS = {
              *(f"rest_{kind}" for kind in ANSWERS)),
 }  # fmt: skip
 
+IMPORT_KINDS = (
+    *STATES, "row_refused", "slow_statement", "all_read_only",
+    *(f"wire_{kind}" for kind in WIRE_KINDS),
+)  # fmt: skip
+
 TRIGGERS = """
 create schema chaos;
 create table chaos.fault (
-  relation text, code text, message text, seconds float, first int, last int, site uuid);
+  relation text, code text, message text, seconds float, first int, last int, site text);
 create sequence chaos.calls;
 create sequence chaos.met minvalue 0 start 0;
 create function chaos.trip() returns trigger language plpgsql security definer as $$
@@ -76,8 +87,9 @@ declare
   fault chaos.fault;
   n bigint;
 begin
-  for fault in select * from chaos.fault where relation = tg_table_name loop
-    if tg_level = 'ROW' and fault.site is distinct from (to_jsonb(new) ->> 'site_id')::uuid
+  for fault in select * from chaos.fault where relation = coalesce(tg_argv[0], tg_table_name) loop
+    if tg_level = 'ROW' and fault.site is distinct from
+         coalesce(to_jsonb(new) ->> 'site_id', to_jsonb(new) ->> 'idsite')
        or tg_level = 'STATEMENT' and fault.site is not null then
       continue;
     end if;
@@ -99,13 +111,30 @@ create trigger chaos_row before insert on public.daily_analytics
 create trigger chaos before insert or update on public.aggregator_runs
   for each statement execute function chaos.trip();
 """
+IMPORT_TRIGGERS = f"""
+select public.visit_log_make_table('public', '{DESTINATIONS[0]}', false);
+select public.visit_log_make_table('public', '{DESTINATIONS[1]}', true);
+create trigger chaos before insert or update on public.visit_log_tables
+  for each statement execute function chaos.trip();
+create trigger chaos before insert or update on public.visit_log_watermarks
+  for each statement execute function chaos.trip();
+""" + "".join(
+    f"""
+create trigger chaos before insert on public.{table}
+  for each statement execute function chaos.trip('{VISIT_LOG}');
+create trigger chaos_row before insert on public.{table}
+  for each row when (pg_trigger_depth() = 0) execute function chaos.trip('{VISIT_LOG}');
+"""
+    for table in DESTINATIONS
+)
 
 
 @dataclass(frozen=True)
 class DatabaseFault:
     """kind: one of KINDS. The at-th statement, message or request meets it, and times - 1 more.
 
-    relation: the table for what a trigger raises; site: whose rows are refused.
+    relation: the table for what a trigger raises; site: whose rows are refused (its idSite in the
+    visit log).
     """
 
     kind: str
@@ -129,6 +158,8 @@ class Store:
             self._url, autocommit=True, options="-c default_transaction_read_only=off"
         )
         self.admin.execute(TRIGGERS.encode())
+        if kind == "psycopg":
+            self.admin.execute(IMPORT_TRIGGERS.encode())
         accounts, self._sites = seed.rows(world)
         self.admin.cursor().executemany(ACCOUNT, accounts)
         self._numbers = {seed.site_id(site): site for site in world.site_numbers}
@@ -155,6 +186,31 @@ class Store:
     def reset(self) -> None:
         self.disarm()
         self.admin.execute(b"truncate public.daily_analytics, public.sites, public.aggregator_runs")
+        if self.kind == "psycopg":
+            for table in DESTINATIONS:
+                self.admin.execute(f"delete from public.{table}".encode())
+            self.admin.execute(b"delete from public.visit_log_tables")
+
+    def visits(self, table: str) -> Visits:
+        """The rows of the visit log, by idVisit; over REST there is no such table."""
+        if self.rest is not None:
+            return {}
+        query = (
+            "select idvisit, idsite, action_id, action_timestamp, action_url, action_title, "
+            f"actions from public.{table}"
+        )
+        found: dict[int, set[Row]] = defaultdict(set)
+        for id_visit, *row in self.admin.execute(query.encode()):
+            found[int(id_visit)].add(tuple(row))
+        return {id_visit: frozenset(of_visit) for id_visit, of_visit in found.items()}
+
+    def watermarks(self, table: str) -> dict[int, date]:
+        """The last complete day of each site."""
+        query = (
+            b"select idsite, complete_through from public.visit_log_watermarks w "
+            b"join public.visit_log_tables t on t.id = w.table_id where t.table_name = %s"
+        )
+        return dict(self.admin.execute(query, (table,)).fetchall())
 
     def stored(self) -> dict[tuple[int, date], Numbers]:
         query = f"select site_id::text, date, {', '.join(METRICS)} from public.daily_analytics"
@@ -205,7 +261,9 @@ class Store:
             code, message = STATES[fault.kind]
             self._trip(fault, code, message)
         elif fault.kind == "row_refused":
-            self._trip(fault, "23514", "violates check constraint", site=seed.site_id(fault.site))
+            of_log = fault.relation == VISIT_LOG
+            site = str(fault.site) if of_log else seed.site_id(fault.site)
+            self._trip(fault, "23514", "violates check constraint", site=site)
         elif fault.kind == "slow_statement":
             self._trip(fault, "", "", seconds=LOCK_SECONDS)
         elif fault.kind == "lock_held":
