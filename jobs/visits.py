@@ -24,7 +24,7 @@ from jobs.progress import progress_bars
 from jobs.recording import recorded_run
 from jobs.run_failures import CannotRun, WrongRequest
 from jobs.sources import matomo_server, open_http
-from jobs.visits_day import Tools, read_day
+from jobs.visits_day import Tools, mend_of, read_day
 from jobs.visits_plan import (
     SOURCE,
     Request,
@@ -174,7 +174,9 @@ def find_sites(server: MatomoServer, http: Http, stop: Stop, wanted: Collection[
     except Stopped:
         answer = interrupted(stop, mend=GO_ON)
     if isinstance(answer, FetchError):
-        return Found([], [Failure(answer.kind, SOURCE, answer.message, answer.mend, tuple(wanted))])
+        return Found(
+            [], [Failure(answer.kind, SOURCE, answer.message, mend_of(answer), tuple(wanted))]
+        )
     return Found(*choose_sites(answer[0], wanted), answer[1])
 
 

@@ -28,7 +28,7 @@ LARGEST_PART_BYTES = 2 * 1024 * 1024
 """Rows of one page are handed over in parts of about this size: what all actions of a visit share
 is in each of their rows, so they may be many times as large as the answer."""
 
-NEXT_RUN = "nothing to do if the next run is complete: it begins with this day"
+NEXT_RUN = "nothing to do if the next run is complete: it begins where this one failed"
 
 PROBLEMS_NAMED = 10
 """Visits named in the failures of one day; more are counted."""
@@ -111,7 +111,7 @@ def read_day(
     if isinstance(expected, FetchError):
         result.failed = True
         what = f"the number of visits could not be compared: {expected.message}"
-        result.fail(expected.kind, what, _mend_of(expected))
+        result.fail(expected.kind, what, mend_of(expected))
         return result
     if result.visits != expected:
         result = read.again(result, expected)
@@ -145,7 +145,7 @@ class _Reading:
             result.interrupted = True
         elif isinstance(outcome, FetchError):
             result.failed = True
-            result.fail(outcome.kind, outcome.message, _mend_of(outcome))
+            result.fail(outcome.kind, outcome.message, mend_of(outcome))
         return result
 
     def again(self, first: DayRead, expected: int) -> DayRead:
@@ -239,7 +239,7 @@ class _Seen:
         return new
 
 
-def _mend_of(error: FetchError) -> str:
+def mend_of(error: FetchError) -> str:
     """What is said of the nightly run is not true of this one."""
     return NEXT_RUN if isinstance(error, Temporary | NotReady) else error.mend
 

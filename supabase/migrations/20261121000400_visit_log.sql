@@ -62,6 +62,23 @@ begin
 end
 $$;
 
+-- Where Supabase's roles are, a new table is nobody's but its owner's and the service key's. Row level
+-- security does not bind TRUNCATE. Elsewhere a reporting role of the user's must still be able to read.
+create or replace function public.visit_log_close(in_schema text, name text)
+returns void language plpgsql set search_path = '' as $$
+declare
+  role text;
+begin
+  foreach role in array array['anon', 'authenticated'] loop
+    if exists (select from pg_catalog.pg_roles where rolname = role) then
+      execute format('alter table %I.%I enable row level security', in_schema, name);
+      execute format('revoke truncate, references, trigger on %I.%I from %I',
+                     in_schema, name, role);
+    end if;
+  end loop;
+end
+$$;
+
 -- A name that nothing in the schema has: the first of the wanted ones, else the last with a number.
 -- Postgres cuts names at 63 bytes, so that two could become one: a longer one gets a digest.
 create or replace function public.visit_log_free_name(in_schema text, variadic wanted text[])
@@ -214,9 +231,7 @@ begin
         'create table %1$I.%2$I (like %1$I.%3$I including defaults including constraints '
         'including generated including storage including compression)',
         in_schema, partition_name, of_table);
-      if exists (select from pg_roles where rolname = 'anon') then
-        execute format('alter table %I.%I enable row level security', in_schema, partition_name);
-      end if;
+      perform public.visit_log_close(in_schema, partition_name);
       execute format(
         'alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
         in_schema, of_table, partition_name, bounds.lower_bound, bounds.upper_bound);
@@ -236,7 +251,6 @@ returns void language plpgsql set search_path = '' as $$
 declare
   of_migrations constant text := of_table || '_migration';
   of_lock constant text := of_table || '_migration_lock';
-  name text;
 begin
   if octet_length(of_lock) > 63 then
     return;
@@ -260,11 +274,8 @@ begin
   execute format(
     'insert into %I.%I (id) values (''migration_lock'') on conflict do nothing',
     in_schema, of_lock);
-  if exists (select from pg_roles where rolname = 'anon') then
-    foreach name in array array[of_migrations, of_lock] loop
-      execute format('alter table %I.%I enable row level security', in_schema, name);
-    end loop;
-  end if;
+  perform public.visit_log_close(in_schema, of_migrations);
+  perform public.visit_log_close(in_schema, of_lock);
 end
 $$;
 
@@ -396,9 +407,7 @@ begin
     execute format('create index %I on %I.%I (%s)',
                    index_name, in_schema, new_table, indexes[i][2]);
   end loop;
-  if exists (select from pg_roles where rolname = 'anon') then
-    execute format('alter table %I.%I enable row level security', in_schema, new_table);
-  end if;
+  perform public.visit_log_close(in_schema, new_table);
   if partitioned then
     perform public.visit_log_make_functions(in_schema, new_table, in_call_order,
       (select array_agg(coalesce(types ->> c, 'text') order by n)
@@ -423,7 +432,8 @@ begin
   for signature in
     select p.oid from pg_proc p
     where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'visit_log_free_name', 'visit_log_bounds', 'visit_log_week', 'visit_log_make_partitions',
+      'visit_log_close', 'visit_log_free_name', 'visit_log_bounds', 'visit_log_week',
+      'visit_log_make_partitions',
       'visit_log_record_migrations', 'visit_log_make_functions', 'visit_log_make_table')
   loop
     execute format('revoke execute on function %s from public', signature);

@@ -105,7 +105,7 @@ def command_lines(paper: Path) -> list[str]:
     """
     text = re.sub(r"<[^>\n]*\bday>|\bD\b", "2026-11-19", paper.read_text())
     found = re.findall(r"aggregator\.py((?: [^`\n]*)?)(?=`|\n|$)", text)
-    return [re.split(r" 2>| <| \||,| and ", words)[0].strip(" …") for words in found]
+    return [re.split(r" 2>| >| <| \||,| and ", words)[0].strip(" …") for words in found]
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)

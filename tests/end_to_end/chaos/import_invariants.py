@@ -18,7 +18,7 @@ from tests.end_to_end.chaos.program import COULD_NOT_RUN
 from tests.end_to_end.chaos.visits_said import Version
 
 SUMMARY = re.compile(
-    r"Read (\d+) days? of (?:\d+ sites?|no site): (\d+) visits, (\d+) actions\. "
+    r"Read (\d+) site-days? of \d+ sites?: (\d+) visits, (\d+) actions\. "
     r"Stored (\d+) new or changed rows in \S+?(?:, (\d+) removed)?\."
 )
 NOTHING: Version = frozenset()
@@ -72,7 +72,7 @@ def complete_days_lack_nothing(e: Imported) -> Problems:
         if asked is None:
             yield f"the watermark of site {site}, which was not asked for, moved to {mark}"
             continue
-        if mark < asked.base:
+        if mark < asked.oldest:
             yield f"the watermark of site {site} went back to {mark}"
         passed = (asked.base + timedelta(days=n) for n in range(1, (mark - asked.base).days + 1))
         for day in set(passed) - set(asked.closed):

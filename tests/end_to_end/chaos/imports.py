@@ -18,15 +18,20 @@ from tests.end_to_end.chaos.world import LOG_SITES, ChaosWorld
 
 ONE_DAY = timedelta(days=1)
 CLOSES_AFTER = timedelta(hours=1)
+CREATED = date(2024, 10, 20)
+"""Of all sites, as sandbox/live.py says."""
+CLOCK_AHEAD = timedelta(minutes=5)
 SOON = timedelta(hours=72)
 """A clock that is wrong by more makes the next import read a month: that takes seconds."""
 
 
 @dataclass(frozen=True)
 class AskedDays:
-    """What an import was to read of a site. base: what its watermark is, or begins at."""
+    """What an import was to read of a site. base: what its watermark is, or begins at; oldest: what
+    it may go back to, where the last complete day is read once more and that fails."""
 
     base: date
+    oldest: date
     days: list[date]
     closed: list[date]
 
@@ -69,10 +74,9 @@ def an_import(stage: Stage, plan: Plan, run: Run = run_program, **more: Any) -> 
     table, daily = stage.visit_log_table, stage.store.stored()
     before = stage.store.visits(table)
     marks_before = stage.store.watermarks(table)
-    marks = marks_before if before else {}  # those of an empty table are void
     now = stage.now + stage.skew
     wanted = {
-        site: asked_days(stage, plan.ask, site, marks.get(site), now)
+        site: asked_days(stage, plan.ask, site, marks_before, now)
         for site in plan.ask.sites or LOG_SITES
     }
     stage.log_touched.update(day for asked in wanted.values() for day in asked.days)
@@ -109,18 +113,27 @@ def words(ask: Ask, now: datetime) -> list[str]:
     return found
 
 
-def asked_days(stage: Stage, ask: Ask, site: int, mark: date | None, now: datetime) -> AskedDays:
+def asked_days(
+    stage: Stage, ask: Ask, site: int, marks: Mapping[int, date], now: datetime
+) -> AskedDays:
     """By the rules of docs/visit-log.md, "Which days", apart from the program."""
-    today = last = now.astimezone(stage.world.zone_of(site)).date()
+    mark = marks.get(site)
+    clock = stage.now if now - stage.now >= CLOCK_AHEAD else now  # Matomo's, if ours is ahead
+    today = last = clock.astimezone(stage.world.zone_of(site)).date()
     first = offset = today - timedelta(days=stage.profile.offset)
+    if mark is None and marks:  # it came since the others were read
+        first = offset = min(offset, max(min(marks.values()) + ONE_DAY, CREATED))
+    if mark is not None and mark >= today:
+        mark = offset - ONE_DAY
     if ask.days is not None:
         first, end = (now.date() - timedelta(days=ago) for ago in ask.days)
         last = min(end, today) if ask.days[1] else today
     elif mark is not None:
         first = min(mark + ONE_DAY, today)
     days = days_between(first, last) if first <= last else []
-    closed = [day for day in days if now.timestamp() >= _closes(stage.world, site, day)]
-    return AskedDays(mark or min(first, offset) - ONE_DAY, days, closed)
+    closed = [day for day in days if clock.timestamp() >= _closes(stage.world, site, day)]
+    base = mark or min(first, offset) - ONE_DAY
+    return AskedDays(base, base - ONE_DAY if ask.days is None else base, days, closed)
 
 
 def _closes(world: ChaosWorld, site: int, day: date) -> float:
