@@ -37,7 +37,7 @@ from jobs.visits_plan import (
 )
 from jobs.visits_progress import Watermarks
 from jobs.visits_report import Tally, log_plan, report_run, summary_lines
-from jobs.visits_store import Destination, Storing
+from jobs.visits_store import Destination, Storing, quick_turns
 from models import Failure, Window
 from stopping import Stop, Stopped, stopped_by_signals
 from storage.errors import DatabaseError, TableBusy
@@ -97,7 +97,7 @@ def import_visits(
             tools = Tools(server, http, health, settings.results_per_page, destination.true_utc)
             storing = Storing(destination, Watermarks(plans, request.now), tally)
             shown = arguments.log_format == "text" and not arguments.quiet
-            with progress_bars(wanted=shown) as bars:
+            with progress_bars(wanted=shown) as bars, quick_turns():
                 tally.shown_on(bars)
                 read_all(plans, tools, storing, tally, request.now)
                 tally.stored = storing.finish()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
@@ -41,6 +43,21 @@ DAY = 86_400
 EPOCH = date(1970, 1, 1)
 
 log = logging.getLogger("aggregator.visits")
+
+
+TURN_SECONDS = 0.0005
+
+
+@contextmanager
+def quick_turns() -> Iterator[None]:
+    """Let threads take turns at once: the one that stores has little to do between two waits for the
+    database, and would wait 5 ms each time for those that render. A third faster (bench, visits)."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @dataclass(slots=True)
