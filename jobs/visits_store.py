@@ -50,8 +50,8 @@ TURN_SECONDS = 0.0005
 
 @contextmanager
 def quick_turns() -> Iterator[None]:
-    """Let threads take turns at once: the one that stores has little to do between two waits for the
-    database, and would wait 5 ms each time for those that render. A third faster (bench, visits)."""
+    """Let threads take turns at once: the one that stores has little to do between two waits for
+    the database, and would wait 5 ms each time for those that render. A third faster (bench)."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(TURN_SECONDS)
     try:
