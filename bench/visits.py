@@ -219,4 +219,11 @@ def _binding(run: Import, limits: dict[str, float], merge: str) -> str:
     steps = {name: limits[name] for name in ("server", "parse", "parse and transform", merge)}
     ordered = sorted(steps.items(), key=lambda step: step[1])
     alone = ", ".join(f"{name} {speed:,.0f}" for name, speed in ordered)
-    return f"each alone, rows/s: {alone}; {run.used()} ({os.cpu_count()} processors)"
+    binds = (
+        "database"
+        if ordered[0][0] == merge
+        else "own work"
+        if "parse" in ordered[0][0]
+        else "server"
+    )
+    return f"{binds}. Each alone, rows/s: {alone}; {run.used()} ({os.cpu_count()} processors)"

@@ -30,6 +30,8 @@ MADE_UP = re.compile(
     r"sentinel|sandbox|example|made.?up|mistyped|no.such|secret.word|from.the.file", re.IGNORECASE
 )
 FERNET_KEY = re.compile(r"[\w-]{43}=", re.ASCII)
+VISITOR_ID = re.compile("[0-9a-f]{16}")
+"""Matomo's visitorId and fingerprint in recorded visits; its tokens have 32 digits."""
 SHORTEST = 8
 """Shorter ones (`pw`, `key`) are nobody's."""
 
@@ -135,6 +137,8 @@ def main() -> int:
 
 def _is_made_up(value: str) -> bool:
     if len(value) < SHORTEST or value in ALLOWED or MADE_UP.search(value):
+        return True
+    if VISITOR_ID.fullmatch(value):
         return True
     # A Fernet key is 32 bytes by chance; one of 32 letters was written by a person.
     return bool(FERNET_KEY.fullmatch(value)) and base64.urlsafe_b64decode(value).isascii()

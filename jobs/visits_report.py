@@ -25,8 +25,8 @@ UNARCHIVED_NAMED = 10
 """Sites of one day whose report is missing, each with its numbers; more are told as one."""
 
 CUT = (
-    "Matomo cut {}: {} are missing (visitor_log_maximum_actions_per_visit in its "
-    "config.ini.php allows no more; the visits' other rows are stored)"
+    "Matomo cut {} (site {}): {} missing. visitor_log_maximum_actions_per_visit in its "
+    "config.ini.php allows no more; the visits' other rows are stored."
 )
 
 log = logging.getLogger("aggregator.visits")
@@ -42,6 +42,7 @@ class Tally:
         self._days: dict[date, Counter[str]] = defaultdict(Counter)
         self._total: Counter[str] = Counter()
         self._failures: list[Failure] = []
+        self._cut: set[int] = set()
         self._unarchived: dict[date, dict[int, int]] = defaultdict(dict)
         self._advance: AdvanceRows = silent_rows("", 0)
         self._expected: dict[tuple[int, date], int] = {}
@@ -95,6 +96,8 @@ class Tally:
             self._total.update(numbers)
             self._days[read.day].update(numbers)
             self._failures += read.failures
+            if read.cut_visits:
+                self._cut.add(read.site)
             if read.unarchived is not None:
                 self._unarchived[read.day][read.site] = read.unarchived
             self._advance(1.0 - self._shown.pop((read.site, read.day), 0.0), 0)
@@ -123,7 +126,8 @@ class Tally:
         if not self._total["cut_visits"]:
             return None
         visits = count(self._total["cut_visits"], "visit")
-        return CUT.format(visits, count(self._total["cut_actions"], "action"))
+        sites = ", ".join(map(str, sorted(self._cut)))
+        return CUT.format(visits, sites, count(self._total["cut_actions"], "action"))
 
     def _log_day(self, day: date) -> None:
         of_day = self._days.pop(day)

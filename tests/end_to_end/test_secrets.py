@@ -11,11 +11,12 @@ import pytest
 from cryptography.fernet import Fernet
 
 from sandbox import Fault, World, seed
+from sandbox.faults import KINDS
 from sandbox.messages import Source
 from sandbox.world import CLIENT_SECRET, MATOMO_TOKEN, REFRESH_TOKEN_PREFIX
 from tests.end_to_end.conftest import StartNight
 from tests.end_to_end.night import Finished, Night, asking_for, copy_program, final_days
-from tests.end_to_end.test_each_fault import QUICK, fault, kinds
+from tests.end_to_end.test_each_fault import QUICK, SECONDS, fault, kinds
 from tests.integration.tables import execute, rows
 from tests.services.gateway import Answer
 from tests.services.gateway import Fault as GatewayFault
@@ -25,6 +26,8 @@ from tests.services.receiver import Receiver
 
 ACCESS_TOKENS = "sandbox-access-token-"
 KEY = "c2VudGluZWwtZmVybmV0LWtleS1zZW50aW5lbC1rZXk="
+REFUSALS = {"token_refused", "login_blocked"}
+"""After one of these nothing more is asked."""
 STYLES = [["-v"], ["--log-format", "json", "-v"]]
 
 
@@ -90,6 +93,25 @@ def test_no_fault_of_a_source_shows_a_secret(style: list[str], start_night: Star
     assert done.status == 1, done
     assert len(night.runs()[0][2]) > 40
     check_nothing_leaks(night, [done])
+
+
+def test_no_fault_of_the_visit_log_shows_a_secret(start_night: StartNight) -> None:
+    """All its faults in one run, each at a site of its own."""
+    faults = [
+        Fault("visits", kind, site=site, visits=2, seconds=SECONDS.get(kind))
+        for site, kind in enumerate(sorted(KINDS["visits"] - REFUSALS), start=1)
+    ]
+    night = start_night(World(sites=len(faults) + 2, accounts=1, visits_per_day=3))
+    night.sandbox.faults.add(*faults)
+    day = str(final_days(night.world)[0])
+    asked = ("visits", "-v", "--from", day, "--to", day)
+    dones = [
+        night.run(*asked, **(QUICK | {"RUN_DEADLINE": "12"})),
+        night.run(*asked, MATOMO_API_TOKEN="sentinel/with+odd=characters%"),
+        night.run(*asked, SUPABASE_URL="https://p.supabase.example", DATABASE_URL=""),
+    ]
+    assert [done.status for done in dones][:2] == [1, 1], dones
+    check_nothing_leaks(night, dones, "sentinel/with+odd=characters%")
 
 
 def test_no_refused_secret_is_shown(night: Night) -> None:
