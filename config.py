@@ -228,10 +228,10 @@ def _missing(need: str, settings: Settings, invalid: Collection[str]) -> list[st
             "SUPABASE_URL and SUPABASE_SERVICE_KEY, or DATABASE_URL, are missing: which database?"
         ]
     if need == "postgres" and not postgres_given:
-        where = "on Supabase: dashboard, Connect, Session pooler"
         return [
-            "DATABASE_URL is missing: this command needs a Postgres connection string "
-            f"({where}; with the database's password in place of [YOUR-PASSWORD])"
+            "DATABASE_URL is missing: this command needs a Postgres connection (on Supabase: the "
+            "session pooler's connection string: dashboard, Connect, Session pooler; with the "
+            "database's password in place of [YOUR-PASSWORD])"
         ]
     if need == "encryption" and not settings.encryption_keys and "ENCRYPTION_KEY" not in invalid:
         return [

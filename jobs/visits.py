@@ -95,12 +95,10 @@ def import_visits(
             log_plan(plans, destination.table, true_utc=destination.true_utc)
             health = MatomoHealth(lambda: call(server, http, SITES))
             tools = Tools(server, http, health, settings.results_per_page, destination.true_utc)
-            storing = Storing(destination, Watermarks(plans, request.now), tally)
             shown = arguments.log_format == "text" and not arguments.quiet
             with progress_bars(wanted=shown) as bars, quick_turns():
                 tally.shown_on(bars)
-                read_all(plans, tools, storing, tally, request.now)
-                tally.stored = storing.finish()
+                read_and_store(plans, destination, tools, tally, request.now)
             run.failures += [*tally.all_failures(), *unfinished(plans, tally, tools)]
         run.counts |= {"table": str(destination.table), **tally.counts()}
         run.summary = summary_lines(run, tally, request.now)
@@ -216,6 +214,15 @@ def make_plans(
     if new:
         visit_log.merge(table, table_id, Group(watermarks=new))
     return plans, sorted(gone)
+
+
+def read_and_store(
+    plans: list[SitePlan], destination: Destination, tools: Tools, tally: Tally, now: datetime
+) -> None:
+    """Everything that was planned; what became of it is in the tally."""
+    storing = Storing(destination, Watermarks(plans, now), tally)
+    read_all(plans, tools, storing, tally, now)
+    tally.stored = storing.finish()
 
 
 def read_all(
