@@ -34,9 +34,9 @@ setup: $(RUNTIME) ## install everything the program needs into .venv
 demo: $(RUNTIME) ## a backfill and a bad night on an embedded Postgres and local stand-ins of the remote APIs
 	@.venv/bin/python aggregator.py demo
 
-# More workers than cores: half of a worker's time goes by waiting for time-outs and stalls under test.
+# More workers than two cores have: a part of a worker's time goes by waiting for time-outs and stalls under test.
 test: lint $(PROGRAMS) ## style, types, a scan for secrets and tests; PYTEST_ARGS='-k matomo' goes to pytest
-	@TIMEFORMAT='pytest took %1R s'; time .venv/bin/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
+	@TIMEFORMAT='pytest took %1R s'; time .venv/bin/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
 
 # CHAOS_SEED repeats a run that was printed; CHAOS_SECONDS and FUZZ_SECONDS bound its two parts.
 CHAOS_SECONDS ?= 5400
