@@ -22,8 +22,16 @@ def measure_clock(url: str, http: Http) -> timedelta:
     before = datetime.now(UTC)
     answer = http.request("GET", url)
     ours = before + (datetime.now(UTC) - before) / 2
+    theirs = parse_date(answer.headers.get("date"))
+    if theirs is None:
+        raise UnexpectedAnswer(f"{urlsplit(url).netloc}: an answer without a Date")
+    return theirs + HALF_A_SECOND - ours
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """A Date header; None without a usable one."""
     try:
-        theirs = parsedate_to_datetime(answer.headers["date"])
-        return theirs + HALF_A_SECOND - ours
-    except (KeyError, ValueError, TypeError, OverflowError):
-        raise UnexpectedAnswer(f"{urlsplit(url).netloc}: an answer without a Date") from None
+        moment = parsedate_to_datetime(text or "")
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, TypeError, OverflowError):
+        return None

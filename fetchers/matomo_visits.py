@@ -11,11 +11,11 @@ import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from fetchers.clock import parse_date
 from fetchers.errors import (
     AnswerTooLarge,
     FetchError,
@@ -137,15 +137,6 @@ def fetch_sites(server: MatomoServer, http: Http) -> tuple[dict[int, MatomoSite]
         return sites, parse_date(answer.headers.get("date"))
 
     return http.retrying(ask)
-
-
-def parse_date(text: str | None) -> datetime | None:
-    """A Date header; None without a usable one."""
-    try:
-        moment = parsedate_to_datetime(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def parse_sites(payload: Any, host: str) -> dict[int, MatomoSite]:
@@ -304,12 +295,11 @@ def check_page(answer: Answer, host: str) -> None:
 
 
 def read_page(answer: Answer, host: str) -> Page:
-    """The visits of one answer.
+    """The visits of an answer that `check_page` has let pass.
 
     Raises:
-        FetchError: it holds none, or says why there are none.
+        UnexpectedAnswer: it is no JSON.
     """
-    check_page(answer, host)
     try:
         return parse_page(answer.body)
     except ValueError:

@@ -18,7 +18,6 @@ from jobs.sources import matomo_server
 from jobs.visits_plan import CLOSES_AFTER, choose_sites
 from models import Watermark
 from storage.errors import DatabaseError, MissingRelation
-from storage.visit_columns import type_of
 from storage.visit_log import Remembered, VisitLog
 from storage.visit_table import VisitTable
 from summary import count
@@ -63,9 +62,8 @@ def _table_findings(
         message = f"table {table} holds the visits of {remembered.server}, not of {server}"
         yield Finding(FAIL, AREA, message, "name another table in DESTINATION_TABLE")
     if table.missing:
-        adds = ", ".join(f"add column {name} {type_of(name)}" for name in table.missing)
         message = f"table {table} has no {', '.join(table.missing)}: not stored"
-        yield Finding(ADVICE, AREA, message, f"alter table {table} {adds}")
+        yield Finding(ADVICE, AREA, message, table.add_missing)
     if not remembered.filled:
         message = f"table {table} is empty, or was made anew"
         yield Finding(ADVICE, AREA, message, "the next import begins where the first one began")

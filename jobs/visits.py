@@ -41,7 +41,6 @@ from jobs.visits_store import Destination, Storing, quick_turns
 from models import Failure, Window
 from stopping import Stop, Stopped, stopped_by_signals
 from storage.errors import DatabaseError, TableBusy
-from storage.visit_columns import type_of
 from storage.visit_log import Group, VisitLog
 from storage.visit_table import VisitTable
 from workers import Workers, interruptible
@@ -92,7 +91,7 @@ def import_visits(
         tally = Tally(plans, str(destination.table), gone if not wanted else [])
         if plans:
             run.window = tally.window
-            log_plan(plans, destination.table, true_utc=destination.true_utc)
+            log_plan(tally, true_utc=destination.true_utc)
             health = MatomoHealth(lambda: call(server, http, SITES))
             tools = Tools(server, http, health, settings.results_per_page, destination.true_utc)
             shown = arguments.log_format == "text" and not arguments.quiet
@@ -120,9 +119,8 @@ def take_table(
         log.warning("table %s made: there was none", settings.destination_table)
     table = visit_log.open_table(settings.destination_table)
     if table.missing:
-        adds = ", ".join(f"add column {name} {type_of(name)}" for name in table.missing)
         names = ", ".join(table.missing)
-        log.warning("%s has no %s: not stored -> alter table %s %s", table, names, table, adds)
+        log.warning("%s has no %s: not stored -> %s", table, names, table.add_missing)
     if not table.visits_indexed:
         log.warning(
             "%s has no index on idvisit, so each group reads all of it -> create index on %s "

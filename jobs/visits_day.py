@@ -138,6 +138,7 @@ class _Reading:
             with closing(reader.pages()) as found:
                 for page in found:
                     self._take(page, seen, result, problems)
+                    del page  # this name would keep it while the next one is fetched and read
 
         outcome = outcome_of(pages)
         _name_problems(result, problems)

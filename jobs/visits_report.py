@@ -18,7 +18,6 @@ from jobs.visits_plan import SOURCE, SitePlan
 from jobs.visits_store import StoredDays
 from logs import report
 from models import Failure, Window
-from storage.visit_table import VisitTable
 from summary import count, failure_lines, merge_failures
 
 UNARCHIVED_NAMED = 10
@@ -158,15 +157,13 @@ def _unarchived(day: date, of_sites: dict[int, int]) -> Iterator[Failure]:
     yield replace(failure, message=message)
 
 
-def log_plan(plans: Sequence[SitePlan], table: VisitTable, *, true_utc: bool) -> None:
+def log_plan(tally: Tally, *, true_utc: bool) -> None:
     """What the run is going to do, in one line."""
-    first = min(plan.window.first for plan in plans)
-    last = max(plan.window.last for plan in plans)
     log.info(
         "%s, %s, into %s (%s)",
-        count(len(plans), "site"),
-        Window(first, last),
-        table,
+        count(tally.sites, "site"),
+        tally.window,
+        tally.table,
         "real UTC" if true_utc else "times as Matomo has them: the site's wall clock",
     )
 

@@ -82,12 +82,6 @@ class VisitLog(PostgresCalls):
         self._has_partitions: set[tuple[int, date]] = set()
         self._newest: dict[int, dict[str, datetime]] = {}
 
-    def another(self) -> VisitLog:
-        """One more connection, which writes under this one's lock and claim."""
-        other = VisitLog(self._conninfo, self._attempts)
-        other._writers = self._writers
-        return other
-
     def close(self) -> None:
         """Let the table and the connection go."""
         if self._holder is not None:

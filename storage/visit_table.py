@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from storage.errors import DatabaseRefused, MissingRelation
-from storage.visit_columns import STAGE_COLUMNS
+from storage.visit_columns import STAGE_COLUMNS, type_of
 
 LONGEST_NAME = 63  # Postgres cuts longer ones, in bytes
 INDISPENSABLE = ("action_id", "action_timestamp", "idsite", "idvisit")
@@ -41,6 +41,12 @@ class VisitTable:
     def missing(self) -> tuple[str, ...]:
         """Those of the 43 columns that an older table lacks: they are not stored."""
         return tuple(column for column in STAGE_COLUMNS if column not in self.columns)
+
+    @property
+    def add_missing(self) -> str:
+        """The SQL that adds them."""
+        adds = ", ".join(f"add column {column} {type_of(column)}" for column in self.missing)
+        return f"alter table {self} {adds}"
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from fetchers.gsc import (
 from fetchers.gsc_property import Properties, Property, choose_property
 from fetchers.http import Answer, parse_retry_after
 from fetchers.matomo_answers import parse_answer, parse_viewable_sites, parse_visits
-from fetchers.matomo_visits import last_action, parse_sites, read_page
+from fetchers.matomo_visits import check_page, last_action, parse_sites, read_page
 from jobs.visit_rows import render_visit
 from models import Window, days_between
 from storage.errors import DatabaseError, from_sqlstate
@@ -84,6 +84,7 @@ def visit_log(data: st.DataObject) -> None:
     bodies_of_pages = bodies() | mutated(live).map(lambda page: json.dumps(page).encode())
     answer = Answer(data.draw(statuses), given_headers, data.draw(bodies_of_pages))
     with suppress(FetchError):
+        check_page(answer, "m.test")
         for visit in read_page(answer, "m.test").visits:
             last = last_action(visit)
             assert last is None or int(last) <= last
