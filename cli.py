@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 
 COMMANDS = (
     "daily",
     "visits",
+    "hourly",
     "migrate",
     "doctor",
     "runs",
@@ -59,6 +60,11 @@ action, as @socialgouv/matomo-postgres does. Without dates: from where the last 
 stopped, else from STARTDATE, else the last INITIAL_OFFSET days; today included.
 """
 
+HOURLY = """\
+Count analytics_events by hour and day, wherever something changed since they were last counted.
+--all counts everything again: a backfill of any length, which goes on where it was stopped.
+"""
+
 DAILY = """\
 Fetch Matomo visits and Search Console clicks and impressions, and store them in daily_analytics.
 Without dates: LOOKBACK_DAYS days, the last of them TARGET_DAYS_AGO days ago.
@@ -80,6 +86,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.command == "tokens" and arguments.account and arguments.action != "add":
         parser.error("--account goes with --add only")
+    if arguments.command == "hourly":
+        _check_moments(parser, arguments)
     if arguments.command in ("daily", "reconcile", "visits"):
         _check_days(parser, arguments)
     return arguments
@@ -96,6 +104,18 @@ def parse_day(text: str) -> date:
     if day < EARLIEST:
         raise argparse.ArgumentTypeError(f"{text} lies before all web analytics")
     return day
+
+
+def parse_hour(text: str) -> tuple[datetime, datetime]:
+    """Beginning and end of a UTC day (YYYY-MM-DD) or hour (YYYY-MM-DDTHH)."""
+    day, separator, hour = text.partition("T")
+    first = datetime.combine(parse_day(day), time(), UTC)
+    if not separator:
+        return first, first + timedelta(days=1)
+    if not re.fullmatch("[01][0-9]|2[0-3]", hour):
+        raise argparse.ArgumentTypeError(f"{text!r} is no hour such as 2026-11-20T14 (UTC)")
+    first += timedelta(hours=int(hour))
+    return first, first + timedelta(hours=1)
 
 
 def wanted_sources(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -159,6 +179,14 @@ def _parser() -> argparse.ArgumentParser:
             "Matomo's visit log into the table DESTINATION_TABLE",
             "aggregator.py visits --matomo-site 42 --from 2026-10-01",
             VISITS,
+        )
+    )
+    _add_hourly_options(
+        add(
+            "hourly",
+            "analytics_events into analytics_events_hourly_agg and daily rows",
+            "aggregator.py hourly --from 2026-11-20T14 --to 2026-11-20T17",
+            HOURLY,
         )
     )
     migrate = add(
@@ -237,6 +265,32 @@ def _add_visits_options(visits: argparse.ArgumentParser) -> None:
     visits.set_defaults(date=None)
 
 
+def _add_hourly_options(hourly: argparse.ArgumentParser) -> None:
+    what = hourly.add_mutually_exclusive_group()
+    what.add_argument("--all", action="store_true", help="count every hour and day again")
+    what.add_argument(
+        "--check",
+        action="store_true",
+        help="compare a random sample with the events; freshness, queue and pg_cron's jobs",
+    )
+    what.add_argument(
+        "--archive",
+        metavar="DIR",
+        help="write the months of events that ended 90 days ago, or by --to, into Parquet files in "
+        "DIR, compare, then take them out of the database",
+    )
+    hourly.add_argument(
+        "--from",
+        dest="first",
+        type=parse_hour,
+        metavar="T",
+        help="first day or hour to count again, UTC (2026-11-20 or 2026-11-20T14)",
+    )
+    hourly.add_argument(
+        "--to", dest="last", type=parse_hour, metavar="T", help="last day or hour, included"
+    )
+
+
 def _add_reconcile_options(reconcile: argparse.ArgumentParser) -> None:
     _add_days(reconcile)
     reconcile.add_argument(
@@ -287,6 +341,21 @@ def _add_daily_options(daily: argparse.ArgumentParser) -> None:
         action="store_true",
         help="store a day on which Matomo says 0 for every site",
     )
+
+
+def _check_moments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Of `first` and `last`, make `first` and `after`: a stretch of time."""
+    first, last = arguments.first, arguments.last
+    if first and (arguments.all or arguments.check or arguments.archive):
+        parser.error("--from and --to exclude --all, --check and --archive (but for its --to)")
+    if last and (arguments.all or arguments.check):
+        parser.error("--to goes with --from, or with --archive")
+    if bool(first) != bool(last) and not arguments.archive:
+        parser.error("--from and --to go together")
+    arguments.first = first[0] if first else None
+    arguments.after = last[1] if last else None
+    if first and last and arguments.first >= arguments.after:
+        parser.error("--from is after --to")
 
 
 def _check_days(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

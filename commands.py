@@ -95,6 +95,28 @@ def visits(arguments: argparse.Namespace) -> int:
         return import_visits(arguments, settings, now, alerts)
 
 
+def hourly(arguments: argparse.Namespace) -> int:
+    """analytics_events into its hourly and daily rows; or their check; or the events' archive."""
+    from jobs.alerts import alerting
+    from jobs.hourly import archive_events, check_events, refresh_events
+    from jobs.recording import record_failed_start
+
+    job, work = "hourly", refresh_events
+    if arguments.check:
+        job, work = "hourly-check", check_events
+    elif arguments.archive:
+        job, work = "hourly-archive", archive_events
+    now = datetime.now(UTC)
+    settings, problems = examined_settings("postgres")
+    # Whoever names hours sits at a terminal.
+    unattended = not (arguments.all or arguments.first)
+    with alerting(settings, job, now, wanted=unattended) as alerts:
+        if problems:
+            record_failed_start(settings, alerts, InvalidSettings(problems), keep=unattended)
+            raise InvalidSettings(problems)
+        return work(arguments, settings, now, alerts)
+
+
 def doctor(arguments: argparse.Namespace) -> int:
     """Check everything that a nightly run needs; read-only."""
     from jobs.doctor import examine
@@ -138,6 +160,7 @@ def tokens(arguments: argparse.Namespace) -> int:
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "visits": visits,
+    "hourly": hourly,
     "migrate": migrate,
     "doctor": doctor,
     "runs": runs,

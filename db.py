@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from storage.runs import RunRecord, StoredRun
 from storage.schema import Schema
 
 if TYPE_CHECKING:
+    from storage.rollup import Rollup
     from storage.visit_log import VisitLog
 
 T = TypeVar("T")
@@ -118,14 +119,28 @@ def open_visit_log(settings: Settings) -> Iterator[tuple[Database, VisitLog]]:
     from storage.postgres import PostgresDatabase
     from storage.visit_log import VisitLog
 
-    with postgres_url(settings) as conninfo:
-        database = PostgresDatabase(conninfo, settings.http_attempts)
-        visit_log = VisitLog(conninfo, settings.http_attempts)
-        try:
-            yield database, visit_log
-        finally:
-            visit_log.close()
-            database.close()
+    with (
+        postgres_url(settings) as conninfo,
+        closing(PostgresDatabase(conninfo, settings.http_attempts)) as database,
+        closing(VisitLog(conninfo, settings.http_attempts)) as visit_log,
+    ):
+        yield database, visit_log
+
+
+@contextmanager
+def open_rollups(settings: Settings, connections: int) -> Iterator[tuple[Database, list[Rollup]]]:
+    """Postgres for the hourly rollup, several times over, and for the history of its runs."""
+    from storage.postgres import PostgresDatabase
+    from storage.rollup import Rollup
+
+    with ExitStack() as stack:
+        conninfo = stack.enter_context(postgres_url(settings))
+        attempts = settings.http_attempts
+        database = stack.enter_context(closing(PostgresDatabase(conninfo, attempts)))
+        yield (
+            database,
+            [stack.enter_context(closing(Rollup(conninfo, attempts))) for _ in range(connections)],
+        )
 
 
 @contextmanager

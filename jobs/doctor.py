@@ -24,6 +24,7 @@ from jobs.doctor_alerts import check_alerts
 from jobs.doctor_clocks import check_clocks
 from jobs.doctor_database import check_database, check_history, check_migrations, check_tables
 from jobs.doctor_google import check_google
+from jobs.doctor_hourly import check_events
 from jobs.doctor_matomo import check_matomo
 from jobs.doctor_site import explain_site
 from jobs.doctor_visits import check_visit_log
@@ -85,6 +86,7 @@ SOURCE_CHECKS: tuple[Check, ...] = (
     check_matomo,
     check_google,
     check_visit_log,
+    check_events,
 )
 """These ask remote APIs, and run side by side."""
 

@@ -22,7 +22,7 @@ class Finding:
 
     status: ok; advice: works, and could be better or safer; FAIL: some numbers will be missing;
     BLOCKED: no run is possible. area: settings, database, clock, matomo, google, history, alerts,
-    visits, site; doctor where a check itself fails.
+    visits, events, site; doctor where a check itself fails.
     detail: shown with -v and --json only, since there is one for each site that is well.
     """
 

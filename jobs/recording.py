@@ -16,7 +16,7 @@ from config import InvalidSettings, Settings
 from db import Database, open_database
 from jobs.alerts import Alerts
 from jobs.run_failures import WrongRequest, failure_of
-from logs import printable
+from logs import printable, report
 from models import Failure, SiteId, Window
 from storage.errors import DatabaseError, DatabaseUnavailable, MissingRelation
 from storage.runs import RunRecord
@@ -107,6 +107,13 @@ def record_failed_start(
         recorded_run(database, None, settings, alerts),
     ):
         raise error
+
+
+def report_run(run: Run) -> None:
+    """Print the summary, its last line with the counts as fields."""
+    for line in run.summary[:-1]:
+        report(line)
+    report(run.summary[-1], counts=run.counts, failures=len(merge_failures(run.failures)))
 
 
 class _History:

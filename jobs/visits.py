@@ -21,7 +21,7 @@ from fetchers.matomo_health import MatomoHealth
 from fetchers.matomo_visits import SITES, DayOfSite, MatomoSite, fetch_sites
 from jobs.alerts import Alerts
 from jobs.progress import progress_bars
-from jobs.recording import recorded_run
+from jobs.recording import recorded_run, report_run
 from jobs.run_failures import CannotRun, WrongRequest
 from jobs.sources import matomo_server, open_http
 from jobs.visits_day import Tools, mend_of, read_day
@@ -36,7 +36,7 @@ from jobs.visits_plan import (
     rounds,
 )
 from jobs.visits_progress import Watermarks
-from jobs.visits_report import Tally, log_plan, report_run, summary_lines
+from jobs.visits_report import Tally, log_plan, summary_lines
 from jobs.visits_store import Destination, Storing, quick_turns
 from models import Failure, Window
 from stopping import Stop, Stopped, stopped_by_signals

@@ -16,7 +16,6 @@ from jobs.visit_rows import VisitRows
 from jobs.visits_day import UNARCHIVED_MEND, DayRead
 from jobs.visits_plan import SOURCE, SitePlan
 from jobs.visits_store import StoredDays
-from logs import report
 from models import Failure, Window
 from summary import count, failure_lines, merge_failures
 
@@ -194,10 +193,3 @@ def summary_lines(run: Run, tally: Tally, now: datetime) -> list[str]:
         f"{numbers['visits']} visits, {numbers['actions']} actions. "
         f"Stored {numbers['written']} new or changed rows in {tally.table}{removed}.",
     ]
-
-
-def report_run(run: Run) -> None:
-    """Print the summary, its last line with the counts as fields."""
-    for line in run.summary[:-1]:
-        report(line)
-    report(run.summary[-1], counts=run.counts, failures=len(merge_failures(run.failures)))

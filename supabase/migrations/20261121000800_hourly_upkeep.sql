@@ -1,0 +1,284 @@
+-- What keeps the rollup well: partitions ahead, compaction, zones, a check against the events, health.
+
+-- A project's days are other days in another zone: all of them are counted again.
+create or replace function public.analytics_rollup_zone_changed()
+returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  projects constant text[] := array[
+    case when tg_op <> 'INSERT' then old.project_id end,
+    case when tg_op <> 'DELETE' then new.project_id end];
+  project text;
+  first timestamptz;
+  last timestamptz;
+  frozen constant timestamptz := (select frozen_before from public.analytics_rollup_state);
+begin
+  if tg_op = 'UPDATE' and (new.project_id, new.time_zone) = (old.project_id, old.time_zone) then
+    return null;
+  end if;
+  for project in select distinct p from unnest(projects) p where p is not null loop
+    select min(hour_bucket), max(hour_bucket) into first, last
+    from public.analytics_events_hourly_agg where project_id = project;
+    first := least(first, (
+      select min(day) from public.analytics_events_daily_agg where project_id = project)::timestamptz);
+    if first < frozen then
+      raise exception 'project % has days before %, whose events are archived: they cannot be counted '
+        'again in another time zone', project, frozen;
+    end if;
+    delete from public.analytics_events_daily_agg where project_id = project;
+    delete from public.analytics_visitor_day where project_id = project;
+    insert into public.analytics_rollup_dirty_days (project_id, day)
+    select project, d::date
+    from generate_series(first - interval '1 day', last + interval '1 day', interval '1 day') d;
+  end loop;
+  return null;
+end
+$$;
+
+create or replace trigger analytics_rollup_zone after insert or update or delete
+  on public.analytics_project_zones
+  for each row execute function public.analytics_rollup_zone_changed();
+
+-- Drops the hourly rows of months that ended before `keep_from`, oldest first; their daily rows stay.
+-- A month whose days are not all counted, or count otherwise than its hours, stops it. Says how many
+-- months went.
+create or replace function public.analytics_rollup_compact(keep_from timestamptz)
+returns integer language plpgsql
+set search_path = '' set timezone = 'UTC' set datestyle = 'ISO' set lock_timeout = '20s' as $$
+declare
+  state public.analytics_rollup_state;
+  first timestamptz;
+  after timestamptz;
+  gone integer := 0;
+  name text;
+begin
+  select * into state from public.analytics_rollup_state for update;
+  for first in
+    select distinct to_timestamp(substring(c.relname from '_y(....m..)$'), 'YYYY"m"MM')
+    from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'public.analytics_events_hourly_agg'::regclass
+      and c.relname ~ '^analytics_events_hourly_agg_y\d{4}m\d{2}$'
+    order by 1
+  loop
+    after := first + interval '1 month';
+    exit when after > keep_from;
+    -- Taken over from the design, there are no days of it.
+    exit when first < state.sets_from and exists (
+      select from public.analytics_events_hourly_agg where hour_bucket >= first
+        and hour_bucket < least(after, state.sets_from));
+    if exists (
+      select from public.analytics_rollup_dirty d
+      where d.hour_bucket >= first - interval '1 day' and d.hour_bucket < after + interval '1 day'
+        and d.hour_bucket >= state.frozen_before
+    ) or exists (
+      select from public.analytics_rollup_dirty_days d
+      where d.day >= (first - interval '1 day')::date and d.day <= after::date
+    ) then
+      raise notice '% is not compacted yet: some of it waits to be counted', to_char(first, 'YYYY-MM');
+      exit;
+    end if;
+    if after > state.compacted_before and exists (
+      select from (
+        select h.project_id, (h.hour_bucket at time zone z.zone)::date as day, z.zone,
+          sum(h.event_count) as n
+        from public.analytics_events_hourly_agg h
+        join (
+          select p.project_id, public.analytics_rollup_zone(p.project_id) as zone
+          from (select distinct project_id from public.analytics_events_daily_agg) as p
+        ) as z using (project_id)
+        where h.hour_bucket >= first and h.hour_bucket < after
+        group by 1, 2, 3
+      ) as h
+      left join public.analytics_events_daily_agg d on d.project_id = h.project_id
+        and d.grain = 'project' and d.day = h.day
+      where extract(epoch from h.day::timestamp at time zone h.zone)::bigint % 3600 = 0
+        and h.day::timestamp at time zone h.zone >= first
+        and (h.day + 1)::timestamp at time zone h.zone <= after
+        and d.event_count is distinct from h.n
+    ) then
+      raise warning '% is not compacted: its days count otherwise than its hours', to_char(first, 'YYYY-MM')
+        using hint = 'aggregator.py hourly --from ... --to ... counts it again';
+      exit;
+    end if;
+    foreach name in array array['analytics_events_hourly_agg', 'analytics_visitor_hour'] loop
+      execute format('drop table if exists public.%I', name || to_char(first, '"_y"YYYY"m"MM'));
+      execute format('delete from public.%I where hour_bucket >= %L and hour_bucket < %L',
+                     name || '_default', first, after);
+    end loop;
+    update public.analytics_rollup_state
+    set compacted_before = greatest(compacted_before, after);
+    gone := gone + 1;
+  end loop;
+  return gone;
+end
+$$;
+
+-- Once a day: partitions three months ahead, triggers on partitions that are new, compaction if on.
+create or replace function public.analytics_rollup_upkeep()
+returns void language plpgsql set search_path = '' set timezone = 'UTC' as $$
+declare
+  compact_after constant interval := (
+    select s.compact_after from public.analytics_rollup_state s);
+begin
+  perform public.analytics_rollup_make_months(now(), now() + interval '3 months');
+  perform public.analytics_rollup_watch();
+  if compact_after is not null then
+    perform public.analytics_rollup_compact(now() - compact_after);
+  end if;
+end
+$$;
+
+-- Counts a random sample of closed, clean hours again, and of days a sixth as many, and compares with
+-- what is stored: one row per hour or day that differs, nothing if all is well.
+create or replace function public.analytics_rollup_check(sample integer default 24)
+returns table (hour_bucket timestamptz, day date, project_id text, stored bigint, counted bigint)
+language plpgsql set search_path = '' set timezone = 'UTC' set work_mem = '64MB' set jit = off as $$
+declare
+  state public.analytics_rollup_state;
+  hour timestamptz;
+  checked record;
+begin
+  select * into state from public.analytics_rollup_state;
+  for hour in
+    select h from public.analytics_rollup_known_hours(
+      greatest(state.frozen_before, state.compacted_before), now() - interval '1 hour') h
+    order by random() limit sample
+  loop
+    return query
+    with fresh as (
+      select e.project_id::text collate "C" as project, coalesce(e.event_type::text, '') as type,
+        quote_nullable(e.event_label::text) as label, count(*) as n,
+        count(distinct hashtextextended(e.visitor_id::text, 0)) as visitors,
+        count(distinct hashtextextended(e.session_id::text, 0)) as sessions
+      from public.analytics_events e
+      where e.created_at >= hour and e.created_at < hour + interval '1 hour'
+        and e.project_id is not null
+      group by 1, 2, 3
+    ), kept as (
+      select h.project_id collate "C" as project, h.event_type as type,
+        quote_nullable(h.event_label) as label, h.event_count as n,
+        h.unique_visitors as visitors, h.unique_sessions as sessions
+      from public.analytics_events_hourly_agg h where h.hour_bucket = hour
+    )
+    select hour, null::date, coalesce(f.project, k.project) collate "default",
+      coalesce(sum(k.n), 0)::bigint, coalesce(sum(f.n), 0)::bigint
+    from fresh f full join kept k using (project, type, label)
+    where (f.n, f.visitors, f.sessions) is distinct from (k.n, k.visitors, k.sessions)
+      and not exists (select from public.analytics_rollup_dirty d where d.hour_bucket = hour)
+    group by 1, 2, 3;
+  end loop;
+  for checked in
+    select d.project_id as project, d.day as of_day, public.analytics_rollup_zone(d.project_id) as zone
+    from public.analytics_events_daily_agg d
+    where d.grain = 'project' and d.day >= (greatest(state.frozen_before,
+      timestamptz '2000-01-01') + interval '1 day')::date
+    order by random() limit sample * 100 / 6
+  loop
+    return query
+    select null::timestamptz, checked.of_day, checked.project, d.event_count, e.n
+    from public.analytics_events_daily_agg d
+    cross join lateral (
+      select sum(c.event_count)::bigint as n, sum(c.unique_visitors) as visitors,
+        sum(c.unique_sessions) as sessions
+      from (
+        select count(*) as event_count,
+          count(distinct hashtextextended(e.visitor_id::text, 0)) as unique_visitors,
+          count(distinct hashtextextended(e.session_id::text, 0)) as unique_sessions
+        from public.analytics_events e
+        where e.project_id = public.analytics_project_key(checked.project)
+          and e.created_at >= checked.of_day::timestamp at time zone checked.zone
+          and e.created_at < (checked.of_day + 1)::timestamp at time zone checked.zone
+      ) as c
+    ) as e
+    where d.project_id = checked.project and d.grain = 'project' and d.day = checked.of_day
+      and (e.n, e.visitors, e.sessions)
+        is distinct from (d.event_count, d.unique_visitors::numeric, d.unique_sessions::numeric)
+      and not exists (
+        select from public.analytics_rollup_dirty_days m
+        where m.project_id = checked.project and m.day = checked.of_day)
+      and not exists (
+        select from public.analytics_rollup_dirty m
+        where m.hour_bucket > checked.of_day::timestamp at time zone checked.zone - interval '1 hour'
+          and m.hour_bucket < (checked.of_day + 1)::timestamp at time zone checked.zone
+          and (m.project_id is null or m.project_id = checked.project));
+  end loop;
+end
+$$;
+
+-- How the rollup is, in one row. Ages are for whoever reads it: nothing here is judged.
+create or replace function public.analytics_rollup_health()
+returns table (dirty_hours bigint, dirty_days bigint, oldest_mark timestamptz, newest_hour timestamptz,
+  newest_event timestamptz, refreshed_at timestamptz, frozen_before timestamptz,
+  compacted_before timestamptz, unwatched text[])
+language sql stable set search_path = '' as $$
+  select
+    (select count(distinct d.hour_bucket) from public.analytics_rollup_dirty d
+     where d.hour_bucket >= s.frozen_before),
+    (select count(*) from public.analytics_rollup_closed_days()),
+    least(
+      (select min(d.marked_at) from public.analytics_rollup_dirty d
+       where d.hour_bucket >= s.frozen_before),
+      (select min(d.marked_at) from public.analytics_rollup_dirty_days d
+       join public.analytics_rollup_closed_days() c on c.day = d.day
+         and c.zone = public.analytics_rollup_zone(d.project_id))),
+    (select max(h.hour_bucket) from public.analytics_events_hourly_agg h
+     where h.hour_bucket <= now()),
+    (select max(e.created_at) from public.analytics_events e where e.created_at <= now()),
+    s.refreshed_at, s.frozen_before, s.compacted_before,
+    (select coalesce(array_agg(t.relid::text), '{}') from (
+       select relid from pg_catalog.pg_partition_tree('public.analytics_events') union
+       select 'public.analytics_events'::regclass) as t
+     where (select count(*) from pg_catalog.pg_trigger g where g.tgrelid = t.relid
+            and g.tgname ~ '^analytics_rollup_' and g.tgenabled = 'A') < 4)
+  from public.analytics_rollup_state s
+$$;
+
+-- The jobs of pg_cron: made anew, or changed in place, by whoever owns the rollup. Says what became of
+-- it. Without pg_cron, `aggregator.py hourly` in a crontab does the same.
+create or replace function public.analytics_rollup_schedule()
+returns text language plpgsql security definer set search_path = '' as $$
+begin
+  if not exists (select from pg_catalog.pg_available_extensions where name = 'pg_cron') then
+    return 'no jobs: this server has no pg_cron';
+  end if;
+  if not exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then
+    create extension pg_cron with schema pg_catalog;
+  end if;
+  -- One statement each: a procedure that commits can be no part of several.
+  perform cron.schedule('analytics-rollup-refresh', '* * * * *',
+    'call public.refresh_hourly(48, ''45 s'')');
+  perform cron.schedule('analytics-rollup-upkeep', '15 0 * * *',
+    'select public.analytics_rollup_upkeep()');
+  -- pg_cron never cleans its history. Runs whose times are missing go with their neighbours.
+  perform cron.schedule('analytics-rollup-purge', '25 0 * * *',
+    'delete from cron.job_run_details where status in (''succeeded'', ''failed'') and runid <= ('
+    'select max(runid) from cron.job_run_details where end_time < now() - interval ''7 days'')');
+  return 'scheduled: refresh every minute, upkeep and purge every night';
+exception
+  when undefined_object or raise_exception or insufficient_privilege or invalid_schema_name then
+    return 'no jobs: ' || sqlerrm;
+end
+$$;
+
+-- The jobs of pg_cron and how their last runs ended; no row where there is no pg_cron, or no right to
+-- look. failures: how many of the last `runs` failed, counted from the newest until one succeeded.
+create or replace function public.analytics_rollup_jobs(runs integer default 10)
+returns table (job text, active boolean, failures bigint, message text)
+language plpgsql stable set search_path = '' as $$
+begin
+  if to_regnamespace('cron') is null or not has_schema_privilege('cron', 'usage') then
+    return;
+  end if;
+  return query execute $jobs$
+    select j.jobname::text, j.active, count(d.runid) filter (where d.succeeded_after = 0 and d.failed),
+      (array_agg(d.return_message::text order by d.runid desc) filter (where d.failed))[1]
+    from cron.job j
+    left join lateral (
+      select r.runid, r.return_message, r.status = 'failed' as failed,
+        count(*) filter (where r.status = 'succeeded') over (order by r.runid desc) as succeeded_after
+      from cron.job_run_details r where r.jobid = j.jobid order by r.runid desc limit $1
+    ) as d on true
+    where j.jobname like 'analytics-rollup-%'
+    group by j.jobname, j.active order by j.jobname
+  $jobs$ using runs;
+end
+$$;

@@ -1,0 +1,63 @@
+-- Who sees what of the rollup: the design's policies, decided once per query; and its health.
+
+-- "(select ...)" makes the planner ask once per query, not once per row.
+do $$
+declare
+  name text;
+  made_here constant boolean := to_regclass('public.analytics_events_default') is not null;
+begin
+  if not exists (select from pg_roles where rolname = 'authenticated') then
+    return;
+  end if;
+  foreach name in array array['analytics_events_hourly_agg', 'analytics_events_daily_agg']
+    || case when made_here then array['analytics_events'] else '{}' end
+  loop
+    execute format('drop policy if exists "Projects of the caller" on public.%I', name);
+    execute format(
+      'create policy "Projects of the caller" on public.%I for select to authenticated using ('
+      '(select public.analytics_projects_of_caller()) is null '
+      'or project_id = any ((select public.analytics_projects_of_caller())::text[]))', name);
+    execute format('grant select on public.%I to authenticated', name);
+  end loop;
+end
+$$;
+
+do $$
+declare
+  of_function record;
+  for_everybody constant text[] := array[
+    'analytics_projects_of_caller', 'analytics_may_read', 'analytics_caller', 'analytics_rollup_zone',
+    'analytics_rollup_hour', 'analytics_events_counted', 'analytics_events_series',
+    'analytics_events_by_hour', 'analytics_events_by_day', 'analytics_events_by_label',
+    'analytics_events_totals'];
+  role text;
+begin
+  for of_function in
+    select p.oid::regprocedure as signature, p.proname, p.prokind from pg_proc p
+    where p.pronamespace = 'public'::regnamespace
+      and (p.proname ~ '^analytics_(rollup|events|visitor|pieces|buckets|caller|may|projects)'
+           or p.proname = 'refresh_hourly')
+  loop
+    execute format('revoke execute on routine %s from public', of_function.signature);
+    foreach role in array array['anon', 'authenticated', 'service_role'] loop
+      continue when not exists (select from pg_roles where rolname = role);
+      execute format('revoke execute on routine %s from %I', of_function.signature, role);
+      if role = 'service_role'
+        or (role = 'authenticated' and of_function.proname = any (for_everybody)) then
+        execute format('grant execute on routine %s to %I', of_function.signature, role);
+      end if;
+    end loop;
+  end loop;
+  if exists (select from pg_roles where rolname = 'service_role') then
+    grant select, insert, update, delete on public.analytics_events to service_role;
+    grant select on public.analytics_events_hourly_agg, public.analytics_events_daily_agg,
+      public.analytics_visitor_hour, public.analytics_visitor_day, public.analytics_rollup_dirty,
+      public.analytics_rollup_dirty_days, public.analytics_rollup_state to service_role;
+    grant select, insert, update, delete on public.analytics_project_zones to service_role;
+    grant update on public.analytics_rollup_state to service_role;
+    if to_regclass('public.analytics_events_id_seq') is not null then
+      grant usage on sequence public.analytics_events_id_seq to service_role;
+    end if;
+  end if;
+end
+$$;
