@@ -84,7 +84,6 @@ class ArchiveWriter:
         """Let go of a file that will not be finished; of a finished one there is nothing to do."""
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
-        self._writer.is_open = False  # or it is closed again, and fails again, when it is collected
 
     def _flush(self) -> None:
         if not self._blocks:

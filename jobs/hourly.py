@@ -164,7 +164,7 @@ class Drain:
     stop: Stop
     since: datetime = datetime.max
     left: int = 0
-    advance: Advance = silent("", 0)
+    advance: Advance = field(default=silent("", 0))
     done: int = 0
     error: DatabaseError | None = None
     idle: bool = False

@@ -8,7 +8,7 @@ set local statement_timeout = '2h';
 
 -- Row level security on, and nothing for strangers. On Supabase a new table is everybody's else.
 create or replace function public.analytics_rollup_close(of_table regclass)
-returns void language plpgsql set search_path = '' as $$
+returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   role text;
 begin
@@ -25,7 +25,8 @@ $$;
 -- partition already holds rows of the month, or for odd times. Attached, so that nobody waits.
 create or replace function public.analytics_rollup_make_month(parent regclass, moment timestamptz)
 returns void language plpgsql
-set search_path = '' set timezone = 'UTC' set datestyle = 'ISO' set lock_timeout = '20s' as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
+set lock_timeout = '20s' as $$
 declare
   first constant timestamptz := date_trunc('month', moment);
   after constant timestamptz := first + interval '1 month';
@@ -56,7 +57,7 @@ end
 $$;
 
 create or replace function public.analytics_rollup_make_months(from_at timestamptz, to_at timestamptz)
-returns void language plpgsql set search_path = '' set timezone = 'UTC' as $$
+returns void language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   name text;
   month timestamptz;

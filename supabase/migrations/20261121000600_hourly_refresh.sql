@@ -16,7 +16,8 @@ $$;
 
 -- A statement that touches more hours and projects than this marks its hours for every project.
 create or replace function public.analytics_rollup_mark_changes()
-returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   if tg_op = 'TRUNCATE' then
     perform public.analytics_rollup_mark();
@@ -58,7 +59,7 @@ $$;
 -- Puts the triggers on the table and on each of its partitions: a statement that names a partition
 -- fires only that one's. "Always": a restore or a replica's session counts as well.
 create or replace function public.analytics_rollup_watch()
-returns integer language plpgsql set search_path = '' as $$
+returns integer language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   of_table regclass;
   operation text;
@@ -95,7 +96,8 @@ $$;
 -- stray event of the year 1 costs nothing.
 create or replace function public.analytics_rollup_known_hours(
   from_at timestamptz default '-infinity', to_at timestamptz default 'infinity')
-returns setof timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
+returns setof timestamptz language sql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   (
     with recursive events as (
       select public.analytics_rollup_hour(min(e.created_at)) as hour
@@ -125,7 +127,8 @@ $$;
 -- way of a backfill and of a repair: whatever is wrong, marking mends it.
 create or replace function public.analytics_rollup_mark(
   from_at timestamptz default '-infinity', to_at timestamptz default 'infinity')
-returns bigint language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+returns bigint language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   frozen constant timestamptz := (select frozen_before from public.analytics_rollup_state);
   marked bigint;
@@ -174,7 +177,8 @@ $$;
 -- Where few projects are marked, only theirs is read. A group that has no events any more goes.
 create or replace function public.analytics_rollup_refresh_hour(in_hour timestamptz)
 returns boolean language plpgsql
-set search_path = '' set timezone = 'UTC' set work_mem = '64MB' set jit = off set enable_nestloop = off as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set work_mem = '64MB' set jit = off
+set enable_nestloop = off as $$
 declare
   projects text[];
   all_of_them boolean;
@@ -304,7 +308,8 @@ $$;
 -- and the events are the same, and what changes later marks the day again.
 create or replace function public.analytics_rollup_refresh_day(in_day date, in_zone text)
 returns integer language plpgsql
-set search_path = '' set timezone = 'UTC' set work_mem = '64MB' set jit = off set enable_nestloop = off as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set work_mem = '64MB' set jit = off
+set enable_nestloop = off as $$
 declare
   first constant timestamptz := in_day::timestamp at time zone in_zone;
   after constant timestamptz := (in_day + 1)::timestamp at time zone in_zone;
@@ -415,7 +420,8 @@ $$;
 
 -- The newest dirty hours, each once. Marks of frozen hours and days are void.
 create or replace function public.analytics_rollup_next_hours(at_most integer)
-returns text[] language plpgsql set search_path = '' set timezone = 'UTC' set datestyle = 'ISO' as $$
+returns text[] language plpgsql
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' as $$
 declare
   frozen constant timestamptz := (select frozen_before from public.analytics_rollup_state);
 begin
@@ -439,7 +445,7 @@ $$;
 
 -- The days that are over and wait to be counted, newest first.
 create or replace function public.analytics_rollup_closed_days(at_most integer default null)
-returns table (day date, zone text) language sql stable set search_path = '' as $$
+returns table (day date, zone text) language sql stable set search_path = pg_catalog, pg_temp as $$
   select w.day, w.zone from (
     select distinct d.day, public.analytics_rollup_zone(d.project_id) as zone
     from (select distinct project_id, day from public.analytics_rollup_dirty_days) as d
@@ -450,7 +456,7 @@ $$;
 
 -- How many hours and closed days wait; only those that were marked up to `since`, if it is given.
 create or replace function public.analytics_rollup_left(since timestamptz default 'infinity')
-returns bigint language sql stable set search_path = '' as $$
+returns bigint language sql stable set search_path = pg_catalog, pg_temp as $$
   select (
     select count(distinct d.hour_bucket) from public.analytics_rollup_dirty d
     where d.marked_at <= since

@@ -7,14 +7,14 @@
 
 -- Who asks: the role that PostgREST or somebody else set, else whoever is connected.
 create or replace function public.analytics_caller()
-returns name language sql stable set search_path = '' as $$
+returns name language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(nullif(nullif(current_setting('role'), 'none'), ''), session_user::text)::name
 $$;
 
 -- The projects that the signed-in user of the request may see, as the design has it: those of their
 -- accounts and of accounts they collaborate in. NULL: all of them. Empty where a table is missing.
 create or replace function public.analytics_projects_of_caller()
-returns text[] language plpgsql stable security definer set search_path = '' as $$
+returns text[] language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   caller constant name := public.analytics_caller();
   claims constant text := coalesce(nullif(current_setting('request.jwt.claims', true), ''), '{}');
@@ -42,13 +42,14 @@ begin
     end if;
   end if;
   if to_regclass('public.project') is not null and to_regclass('public.account') is not null then
-    execute 'select array_agg(p.project_id::text) from public.project p where p.account_id in '
-      '(select id from public.account where user_id::text = $1)' into projects using who;
+    execute 'select array_agg(p.project_id::text) from public.project p where p.project_id is not null '
+      'and p.account_id in (select id from public.account where user_id::text = $1)' into projects using who;
   end if;
   if to_regclass('public.project') is not null
     and to_regclass('public.account_collaborator') is not null then
-    execute 'select $2 || array_agg(p.project_id::text) from public.project p where p.account_id in '
-      '(select account_id from public.account_collaborator where user_id::text = $1)'
+    execute 'select $2 || array_agg(p.project_id::text) from public.project p '
+      'where p.project_id is not null and p.account_id in ('
+      'select account_id from public.account_collaborator where user_id::text = $1)'
     into projects using who, projects;
   end if;
   return coalesce(projects, '{}');
@@ -56,8 +57,8 @@ end
 $$;
 
 create or replace function public.analytics_may_read(in_project text)
-returns boolean language sql stable set search_path = '' as $$
-  select mine is null or in_project = any (mine)
+returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
+  select mine is null or coalesce(in_project = any (mine), false)
   from (select public.analytics_projects_of_caller() as mine) as asked
 $$;
 
@@ -65,7 +66,7 @@ $$;
 create or replace function public.analytics_buckets(
   from_at timestamptz, to_at timestamptz, granularity text, zone text)
 returns table (first timestamptz, after timestamptz)
-language plpgsql stable set search_path = '' set timezone = 'UTC' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   first_day constant date := (from_at at time zone zone)::date;
   last_day constant date := ((to_at - interval '1 microsecond') at time zone zone)::date;
@@ -116,7 +117,8 @@ create or replace function public.analytics_pieces(
   in_project text, from_at timestamptz, to_at timestamptz, granularity text, of_grain text,
   zone text)
 returns setof public.analytics_piece
-language sql stable security definer set search_path = '' set timezone = 'UTC' as $$
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   with state as materialized (
     select * from public.analytics_rollup_state
   ), dirty as materialized (
@@ -190,7 +192,8 @@ create or replace function public.analytics_events_counted(
   only_type text default null, uniques text default 'both')
 returns table (bucket_start timestamptz, bucket_end timestamptz, event_type text, event_label text,
   event_count bigint, unique_visitors bigint, unique_sessions bigint)
-language plpgsql stable security definer set search_path = '' set timezone = 'UTC' set jit = off
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off
 set work_mem = '32MB' as $$
 declare
   zone constant text := public.analytics_rollup_zone(in_project);
@@ -208,7 +211,7 @@ declare
   first timestamptz := from_at;
   last timestamptz := to_at;
 begin
-  if from_at >= to_at or not public.analytics_may_read(in_project) then
+  if (from_at < to_at and public.analytics_may_read(in_project)) is not true then
     return;
   end if;
   if granularity <> 'total' and to_at - from_at > interval '30 years' or
@@ -346,7 +349,7 @@ create or replace function public.analytics_events_series(
   by_type boolean default false, by_label boolean default false)
 returns table (bucket_start timestamptz, bucket_end timestamptz, event_type text, event_label text,
   event_count bigint, unique_visitors bigint, unique_sessions bigint)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   long constant interval := to_at - from_at;
 begin
@@ -373,7 +376,7 @@ $$;
 create or replace function public.analytics_events_by_hour(
   in_project text, from_at timestamptz default null, to_at timestamptz default null)
 returns table (hour_bucket timestamptz, total_events bigint)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select bucket_start, event_count from public.analytics_events_counted(in_project,
     coalesce(from_at, public.analytics_rollup_hour(now()) - interval '23 hours'),
     coalesce(to_at, public.analytics_rollup_hour(now()) + interval '1 hour'),
@@ -385,7 +388,7 @@ create or replace function public.analytics_events_by_day(
   in_project text, from_at timestamptz default null, to_at timestamptz default null)
 returns table (day date, event_type text, total_events bigint, unique_visitors bigint,
   unique_sessions bigint)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select (c.bucket_start at time zone z.zone)::date, c.event_type, c.event_count, c.unique_visitors,
     c.unique_sessions
   from (
@@ -401,7 +404,7 @@ $$;
 create or replace function public.analytics_events_by_label(
   in_project text, in_type text, from_at timestamptz, to_at timestamptz)
 returns table (event_label text, total_events bigint, unique_visitors bigint)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select c.event_label, c.event_count, c.unique_visitors
   from public.analytics_events_counted(
     in_project, from_at, to_at, 'total', 'label', in_type, 'visitors') as c
@@ -413,7 +416,7 @@ $$;
 create or replace function public.analytics_events_totals(
   in_project text, from_at timestamptz, to_at timestamptz)
 returns table (total_events bigint, unique_visitors bigint, unique_sessions bigint)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select event_count, c.unique_visitors, c.unique_sessions
   from public.analytics_events_counted(in_project, from_at, to_at, 'total', 'project') as c
 $$;

@@ -2,7 +2,8 @@
 
 -- A project's days are other days in another zone: all of them are counted again.
 create or replace function public.analytics_rollup_zone_changed()
-returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   projects constant text[] := array[
     case when tg_op <> 'INSERT' then old.project_id end,
@@ -43,7 +44,8 @@ create or replace trigger analytics_rollup_zone after insert or update or delete
 -- months went.
 create or replace function public.analytics_rollup_compact(keep_from timestamptz)
 returns integer language plpgsql
-set search_path = '' set timezone = 'UTC' set datestyle = 'ISO' set lock_timeout = '20s' as $$
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
+set lock_timeout = '20s' as $$
 declare
   state public.analytics_rollup_state;
   first timestamptz;
@@ -114,7 +116,7 @@ $$;
 
 -- Once a day: partitions three months ahead, triggers on partitions that are new, compaction if on.
 create or replace function public.analytics_rollup_upkeep()
-returns void language plpgsql set search_path = '' set timezone = 'UTC' as $$
+returns void language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   compact_after constant interval := (
     select s.compact_after from public.analytics_rollup_state s);
@@ -131,7 +133,8 @@ $$;
 -- what is stored: one row per hour or day that differs, nothing if all is well.
 create or replace function public.analytics_rollup_check(sample integer default 24)
 returns table (hour_bucket timestamptz, day date, project_id text, stored bigint, counted bigint)
-language plpgsql set search_path = '' set timezone = 'UTC' set work_mem = '64MB' set jit = off as $$
+language plpgsql
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set work_mem = '64MB' set jit = off as $$
 declare
   state public.analytics_rollup_state;
   hour timestamptz;
@@ -209,7 +212,7 @@ create or replace function public.analytics_rollup_health()
 returns table (dirty_hours bigint, dirty_days bigint, oldest_mark timestamptz, newest_hour timestamptz,
   newest_event timestamptz, refreshed_at timestamptz, frozen_before timestamptz,
   compacted_before timestamptz, unwatched text[])
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select
     (select count(distinct d.hour_bucket) from public.analytics_rollup_dirty d
      where d.hour_bucket >= s.frozen_before),
@@ -235,7 +238,7 @@ $$;
 -- The jobs of pg_cron: made anew, or changed in place, by whoever owns the rollup. Says what became of
 -- it. Without pg_cron, `aggregator.py hourly` in a crontab does the same.
 create or replace function public.analytics_rollup_schedule()
-returns text language plpgsql security definer set search_path = '' as $$
+returns text language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if not exists (select from pg_catalog.pg_available_extensions where name = 'pg_cron') then
     return 'no jobs: this server has no pg_cron';
@@ -263,7 +266,7 @@ $$;
 -- look. failures: how many of the last `runs` failed, counted from the newest until one succeeded.
 create or replace function public.analytics_rollup_jobs(runs integer default 10)
 returns table (job text, active boolean, failures bigint, message text)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if to_regnamespace('cron') is null or not has_schema_privilege('cron', 'usage') then
     return;
