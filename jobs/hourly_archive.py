@@ -32,10 +32,10 @@ from jobs.archive_writing import (
 from jobs.run_failures import CannotRun
 from models import Failure
 from stopping import Stop, Stopped
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, TableBusy
 from storage.event_archive import EventArchive
 from storage.event_months import Month
-from storage.event_removal import EventsChanged, changed, check
+from storage.event_removal import EventsChanged, NotAggregated, changed, check
 
 Say = Callable[[str], None]
 
@@ -149,9 +149,9 @@ def _archive(
     say(f"{month}: {count(sums):,} events in {path.name} ({size:,.1f} MB), read back and compared")
     try:
         _let_go(archive, month, sums, stop)
-    except EventsChanged:
-        if new:
-            path.unlink()  # or every later run would find that it differs
+    except (EventsChanged, NotAggregated, TableBusy, Stopped):
+        if new:  # nothing was removed; a file that stays would differ after the next late event
+            path.unlink()
         raise
     if month.partition is None:
         _delete(archive, month, path, sums, stop)

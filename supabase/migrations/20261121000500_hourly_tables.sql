@@ -21,6 +21,18 @@ begin
 end
 $$;
 
+-- When a day of a zone begins. Where the clocks go back at midnight it comes twice: the first counts,
+-- as `(moment at time zone zone)::date` has it.
+create or replace function public.analytics_day_start(day date, zone text)
+returns timestamptz language sql immutable parallel safe as $$
+  select case when t.first at time zone zone = day::timestamp then least(t.first, t.midnight)
+    else t.midnight end
+  from (
+    select day::timestamp at time zone zone as midnight,
+      (day::timestamp - interval '3 hours') at time zone zone + interval '3 hours' as first
+  ) as t
+$$;
+
 -- The partition of `parent` for the UTC month of `moment`; nothing where there is one, where the default
 -- partition already holds rows of the month, or for odd times. Attached, so that nobody waits.
 create or replace function public.analytics_rollup_make_month(parent regclass, moment timestamptz)
@@ -56,6 +68,13 @@ begin
 end
 $$;
 
+-- Whether the table is one that the block below made, not a user's own.
+create or replace function public.analytics_events_are_ours()
+returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(obj_description(to_regclass('public.analytics_events'), 'pg_class')
+    ~ 'made by analytics-aggregator', false)
+$$;
+
 create or replace function public.analytics_rollup_make_months(from_at timestamptz, to_at timestamptz)
 returns void language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
@@ -69,10 +88,7 @@ begin
       select generate_series(date_trunc('month', from_at), to_at, interval '1 month')
     loop
       -- A table that the user partitions otherwise stays as it is.
-      if name <> 'analytics_events' or exists (
-        select from pg_catalog.pg_class where oid = to_regclass('public.analytics_events_default')
-          and relispartition)
-      then
+      if name <> 'analytics_events' or public.analytics_events_are_ours() then
         perform public.analytics_rollup_make_month(('public.' || name)::regclass, month);
       end if;
     end loop;
@@ -97,6 +113,8 @@ begin
       primary key (id, created_at)
     ) partition by range (created_at);
     alter sequence public.analytics_events_id_seq owned by public.analytics_events.id;
+    comment on table public.analytics_events is
+      'Events, one partition a month: made by analytics-aggregator.';
     create table public.analytics_events_default partition of public.analytics_events default;
     perform public.analytics_rollup_close('public.analytics_events'::regclass);
     perform public.analytics_rollup_close('public.analytics_events_default'::regclass);
@@ -112,6 +130,12 @@ begin
   ) then
     raise exception 'analytics_events lacks one of project_id, visitor_id, session_id, event_type, '
       'event_label, created_at';
+  elsif (
+    select atttypid not in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+    from pg_attribute
+    where attrelid = 'public.analytics_events'::regclass and attname = 'created_at'
+  ) then
+    raise exception 'analytics_events.created_at is no time: the rollup goes by it';
   end if;
 end
 $$;
@@ -147,11 +171,23 @@ $$;
 
 -- The design's table, if there is one, makes room; its rows are copied below.
 do $$
+declare
+  before constant regclass := to_regclass('public.analytics_events_hourly_agg');
+  kind constant text := (select relkind from pg_class where oid = before);
+  others text;
 begin
-  if exists (
-    select from pg_class where oid = to_regclass('public.analytics_events_hourly_agg')
-      and relkind = 'r' and not relispartition
-  ) then
+  if kind not in ('r', 'p') then
+    raise exception 'analytics_events_hourly_agg is no table: rename it, or drop it, and migrate';
+  end if;
+  if kind = 'r' then
+    select string_agg(attname, ', ') into others from pg_attribute
+    where attrelid = before and attnum > 0 and not attisdropped and attname not in (
+      'id', 'project_id', 'event_type', 'event_label', 'hour_bucket', 'event_count',
+      'unique_visitors', 'unique_sessions', 'created_at', 'updated_at');
+    if others is not null then
+      raise exception 'analytics_events_hourly_agg has columns that the rollup does not know: %', others
+        using hint = 'rename the table, and migrate: it is then made anew, from the events';
+    end if;
     alter table public.analytics_events_hourly_agg rename to analytics_events_hourly_agg_before;
   end if;
 end

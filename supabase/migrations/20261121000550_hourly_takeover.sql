@@ -2,8 +2,9 @@
 -- stand there several times (NULL labels never conflicted) become one: the newest, which counted last.
 -- Hours that were bucketed in a zone with half hours go to the UTC hour that they begin in.
 --
--- Where analytics_events begins later than those rows, its older events are gone: those hours are
--- frozen, and keep what is stored.
+-- Where the events of the older hours are gone (a retention of 90 days, say), those hours are frozen and
+-- keep what is stored. The border lies where it parts hours without events from hours with events best:
+-- neither a stray event of 1970 nor an hour whose events were all deleted moves it.
 
 do $$
 declare
@@ -13,8 +14,9 @@ declare
   gift record;
   first_row timestamptz;
   last_row timestamptz;
-  first_event timestamptz;
+  kept_until timestamptz;
 begin
+  perform set_config('timezone', 'UTC', true); -- a created_at without time zone is taken for UTC
   if before is null then
     return;
   end if;
@@ -46,15 +48,20 @@ begin
       ) as newest
       group by project_id, event_type, event_label, hour
     $copy$;
-    select min(created_at) into first_event from public.analytics_events
-    where isfinite(created_at);
-    if first_event is null or first_row < date_bin('1 hour', first_event,
-      timestamptz '2000-01-01 00:00+00') then
-      update public.analytics_rollup_state
-      set frozen_before = date_bin('1 hour', coalesce(least(first_event, last_row), last_row),
-            timestamptz '2000-01-01 00:00+00') + interval '1 hour';
-      update public.analytics_rollup_state set sets_from = frozen_before;
-    end if;
+    select hour + interval '1 hour' into kept_until
+    from (
+      select hour, sum(case when present then -1 else 1 end) over (order by hour) as balance
+      from (
+        select hour, exists (
+          select from public.analytics_events e
+          where e.created_at >= hour and e.created_at < hour + interval '1 hour') as present
+        from (select distinct hour_bucket as hour from public.analytics_events_hourly_agg) as hours
+      ) as looked_up
+    ) as weighed
+    where balance > 0 order by balance desc, hour desc limit 1;
+    -- The first hour that has events may have lost some of them.
+    update public.analytics_rollup_state set frozen_before = kept_until + interval '1 hour',
+      sets_from = kept_until + interval '1 hour' where kept_until is not null;
   end if;
 
   -- Whoever could read the table still can. The design's own two policies are replaced by one.

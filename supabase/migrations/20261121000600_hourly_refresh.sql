@@ -8,6 +8,20 @@ returns timestamptz language sql immutable parallel safe as $$
   select date_bin('1 hour', moment, timestamptz '2000-01-01 00:00+00')
 $$;
 
+-- Which events are counted: of a project, and of a time that has hours before and after it.
+create or replace function public.analytics_counts(moment timestamptz, project text)
+returns boolean language sql immutable parallel safe as $$
+  select moment >= timestamptz '0001-01-02 00:00+00' and moment < timestamptz '9999-12-31 00:00+00'
+    and octet_length(project) <= 500
+$$;
+
+-- A text that is too long for an index keeps its beginning and a hash of the whole.
+create or replace function public.analytics_short(words text, bytes integer)
+returns text language sql immutable parallel safe as $$
+  select case when octet_length(words) > bytes then left(words, bytes / 5) || ' ... ' || md5(words)
+    else words end
+$$;
+
 create or replace function public.analytics_rollup_zone(of_project text)
 returns text language sql stable as $$
   select coalesce((
@@ -20,11 +34,12 @@ returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   if tg_op = 'TRUNCATE' then
+    perform public.analytics_rollup_check_isolation();
     perform public.analytics_rollup_mark();
   elsif tg_op = 'INSERT' then
     with touched as materialized (
       select distinct public.analytics_rollup_hour(created_at) as hour, project_id::text as project
-      from new_rows where isfinite(created_at) and project_id is not null
+      from new_rows where public.analytics_counts(created_at, project_id::text)
     ), few as materialized (select count(*) <= 5000 as yes from touched)
     insert into public.analytics_rollup_dirty (hour_bucket, project_id)
     select hour, project from touched, few where yes
@@ -33,7 +48,7 @@ begin
   elsif tg_op = 'DELETE' then
     with touched as materialized (
       select distinct public.analytics_rollup_hour(created_at) as hour, project_id::text as project
-      from old_rows where isfinite(created_at) and project_id is not null
+      from old_rows where public.analytics_counts(created_at, project_id::text)
     ), few as materialized (select count(*) <= 5000 as yes from touched)
     insert into public.analytics_rollup_dirty (hour_bucket, project_id)
     select hour, project from touched, few where yes
@@ -42,10 +57,10 @@ begin
   else
     with touched as materialized (
       select public.analytics_rollup_hour(created_at) as hour, project_id::text as project
-      from old_rows where isfinite(created_at) and project_id is not null
+      from old_rows where public.analytics_counts(created_at, project_id::text)
       union
       select public.analytics_rollup_hour(created_at), project_id::text
-      from new_rows where isfinite(created_at) and project_id is not null
+      from new_rows where public.analytics_counts(created_at, project_id::text)
     ), few as materialized (select count(*) <= 5000 as yes from touched)
     insert into public.analytics_rollup_dirty (hour_bucket, project_id)
     select hour, project from touched, few where yes
@@ -102,11 +117,13 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
     with recursive events as (
       select public.analytics_rollup_hour(min(e.created_at)) as hour
       from public.analytics_events e
-      where e.created_at >= from_at and e.created_at < to_at and e.created_at > '-infinity'
+      where e.created_at >= greatest(from_at, '0001-01-02 00:00+00')
+        and e.created_at < least(to_at, '9999-12-31 00:00+00')
       union all
       select (select public.analytics_rollup_hour(min(e.created_at))
               from public.analytics_events e
-              where e.created_at >= events.hour + interval '1 hour' and e.created_at < to_at)
+              where e.created_at >= events.hour + interval '1 hour'
+                and e.created_at < least(to_at, '9999-12-31 00:00+00'))
       from events where events.hour is not null
     )
     select hour from events where hour is not null
@@ -133,6 +150,7 @@ declare
   frozen constant timestamptz := (select frozen_before from public.analytics_rollup_state);
   marked bigint;
 begin
+  perform public.analytics_rollup_check_isolation();
   insert into public.analytics_rollup_dirty (hour_bucket)
   select hour from public.analytics_rollup_known_hours(from_at, to_at) as hour
   where hour >= frozen;
@@ -141,19 +159,34 @@ begin
   select d.project_id, d.day from public.analytics_events_daily_agg d
   where d.grain = 'project'
     and d.day >= (greatest(from_at, frozen) - interval '1 day')::date
-    and d.day <= (to_at + interval '1 day')::date;
+    and d.day <= (to_at + interval '1 day')::date
+  union
+  select v.project_id, (v.hour_bucket at time zone public.analytics_rollup_zone(v.project_id))::date
+  from (
+    select distinct project_id, hour_bucket from public.analytics_visitor_hour
+    where hour_bucket >= greatest(from_at, frozen) and hour_bucket < to_at
+  ) as v;
+  insert into public.analytics_rollup_dirty_returns (project_id, grain, day, event_type, event_label)
+  select v.project_id, v.grain, v.day, v.event_type, v.event_label
+  from public.analytics_visitor_day v
+  where v.day >= (greatest(from_at, frozen) - interval '1 day')::date
+    and v.day <= (to_at + interval '1 day')::date;
   return marked;
 end
 $$;
 
 -- A project's id in the type of analytics_events.project_id: compared so, its index is used.
 do $$
+declare
+  path constant text := current_setting('search_path');
 begin
+  perform set_config('search_path', '', true); -- so that the type's name says its schema
   execute format(
     'create or replace function public.analytics_project_key(of_project text) returns %s '
     'language sql immutable parallel safe as ''select of_project::%1$s''', (
-      select format_type(atttypid, null) from pg_catalog.pg_attribute
+      select format_type(atttypid, -1) from pg_catalog.pg_attribute
       where attrelid = 'public.analytics_events'::regclass and attname = 'project_id'));
+  perform set_config('search_path', path, true);
 end
 $$;
 
@@ -184,8 +217,10 @@ declare
   all_of_them boolean;
 begin
   perform public.analytics_rollup_check_isolation();
-  if not pg_try_advisory_xact_lock(
-    72062021, (extract(epoch from in_hour) / 3600)::bigint::integer) then
+  -- The first lock is that of time zones: while one changes, nothing is counted.
+  if not pg_try_advisory_xact_lock_shared(72062024, 0)
+    or not pg_try_advisory_xact_lock(
+      72062021, hashint8((extract(epoch from in_hour) / 3600)::bigint)) then
     return false;
   end if;
   select bool_or(d.project_id is null) or count(distinct d.project_id) > 20,
@@ -197,7 +232,7 @@ begin
   end if;
   perform public.analytics_rollup_make_month('public.analytics_events_hourly_agg', in_hour);
   perform public.analytics_rollup_make_month('public.analytics_visitor_hour', in_hour);
-  execute replace(replace(replace($counting$
+  execute replace(replace(replace(replace($counting$
   with taken as (
     delete from public.analytics_rollup_dirty where hour_bucket = $1 {{of_marks}}
   ), fresh as materialized (
@@ -209,16 +244,18 @@ begin
       select project, type, label, visitor, session,
         -- Half hours belong to different days in some zones.
         hashint8extended(coalesce(visitor, 0), hashint8extended(coalesce(session, 0),
-          hashtextextended(coalesce(label, E'\x01'), quarter))) as print
+          hashtextextended(coalesce(label, ''), quarter + 4 * (label is null)::int))) as print
       from (
         select project_id::text collate "C" as project,
-          coalesce(event_type::text, '') collate "C" as type, event_label::text collate "C" as label,
+          public.analytics_short(coalesce(event_type::text, ''), 500) collate "C" as type,
+          public.analytics_short(event_label::text, 1500) collate "C" as label,
           hashtextextended(visitor_id::text, 0) as visitor,
           hashtextextended(session_id::text, 0) as session,
           (created_at >= $1 + interval '15 min')::int + (created_at >= $1 + interval '30 min')::int
             + (created_at >= $1 + interval '45 min')::int as quarter
         from public.analytics_events
-        where created_at >= $1 and created_at < $1 + interval '1 hour' {{of_events}}
+        where created_at >= $1 and created_at < $1 + interval '1 hour'
+          and octet_length(project_id::text) <= 500 {{of_events}}
       ) as hashed
     ) as events
     group by project, type, rollup (label)
@@ -280,6 +317,11 @@ begin
     select project, $1, type, visitors, sessions, fingerprint from sets_compared where is_new
   ), changed as (
     select project_id from sets_gone union select project from sets_compared
+    -- Compaction leaves nothing to compare with: such an hour's days are counted again in any case.
+    union select unnest($2) where $3
+    union select d.project_id from public.analytics_events_daily_agg d
+    where $3 and d.grain = 'project' and d.day between ($1 - interval '1 day')::date
+      and ($1 + interval '1 day')::date {{of_compacted}}
   )
   insert into public.analytics_rollup_dirty_days (project_id, day)
   select project_id, day from (
@@ -292,13 +334,15 @@ begin
     -- A day that may be counted at this very moment is marked again: its mark may be on its way out.
     select from public.analytics_rollup_dirty_days d
     where d.day = touched.day and d.project_id = touched.project_id
-      and now() < (d.day + 1)::timestamp at time zone touched.zone - interval '1 hour')
+      and now() < public.analytics_day_start(d.day + 1, touched.zone) - interval '1 hour')
   $counting$,
+    '{{of_compacted}}', case when all_of_them then '' else 'and project_id = any ($2)' end),
     '{{of_events}}', case when all_of_them then '' else
       'and project_id = any (array(select public.analytics_project_key(p) from unnest($2) p))' end),
     '{{of_marks}}', case when all_of_them then '' else 'and project_id = any ($2)' end),
     '{{of_rows}}', case when all_of_them then '' else 'and project_id = any ($2)' end)
-  using in_hour, projects;
+  using in_hour, projects, in_hour < (
+    select compacted_before from public.analytics_rollup_state);
   return true;
 end
 $$;
@@ -311,8 +355,8 @@ returns integer language plpgsql
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set work_mem = '64MB' set jit = off
 set enable_nestloop = off as $$
 declare
-  first constant timestamptz := in_day::timestamp at time zone in_zone;
-  after constant timestamptz := (in_day + 1)::timestamp at time zone in_zone;
+  first constant timestamptz := public.analytics_day_start(in_day, in_zone);
+  after constant timestamptz := public.analytics_day_start(in_day + 1, in_zone);
   events_at_once constant bigint := 1000000; -- about three seconds
   waiting text[];
   portions integer;
@@ -321,7 +365,8 @@ declare
   done integer;
 begin
   perform public.analytics_rollup_check_isolation();
-  if not pg_try_advisory_xact_lock(72062022, in_day - date '2000-01-01') then
+  if not pg_try_advisory_xact_lock_shared(72062024, 0)
+    or not pg_try_advisory_xact_lock(72062022, in_day - date '2000-01-01') then
     return 0;
   end if;
   select array_agg(distinct d.project_id) into waiting
@@ -338,6 +383,7 @@ begin
         select from public.analytics_rollup_dirty d
         where d.hour_bucket > $3 - interval '1 hour' and d.hour_bucket < $4
           and (d.project_id is null or d.project_id = w.project))
+        and public.analytics_rollup_zone(w.project) = $7
     ), taken as (
       delete from public.analytics_rollup_dirty_days d using clean c
       where d.day = $2 and d.project_id = c.project
@@ -349,7 +395,8 @@ begin
         coalesce(array_agg(distinct session) filter (where session is not null), '{}') as sessions
       from (
         select project_id::text collate "C" as project,
-          coalesce(event_type::text, '') collate "C" as type, event_label::text collate "C" as label,
+          public.analytics_short(coalesce(event_type::text, ''), 500) collate "C" as type,
+          public.analytics_short(event_label::text, 1500) collate "C" as label,
           hashtextextended(visitor_id::text, 0) as visitor,
           hashtextextended(session_id::text, 0) as session
         from public.analytics_events
@@ -359,7 +406,7 @@ begin
       group by project, rollup (type, label)
     ), stored as materialized (
       select a.project_id collate "C" as project, a.grain, a.event_type collate "C" as type,
-        a.event_label collate "C" as label, a.event_count
+        a.event_label collate "C" as label, a.event_count, a.unique_visitors, a.unique_sessions
       from public.analytics_events_daily_agg a
       where {{of_day}}
     ), stored_sets as materialized (
@@ -373,16 +420,22 @@ begin
       where f.project is null
     ), gone_counts as (
       delete from public.analytics_events_daily_agg a using gone f where {{of_day}} and {{same_row}}
+    ), sets_gone as materialized (
+      select s.project, s.grain, s.type, s.label
+      from stored_sets s left join fresh f on {{same_as_fresh}}
+      where f.project is null
     ), gone_sets as (
-      delete from public.analytics_visitor_day a using gone f where {{of_day}} and {{same_row}}
+      delete from public.analytics_visitor_day a using sets_gone f where {{of_day}} and {{same_row}}
     ), compared as materialized (
-      select f.*, s.project is null as is_new
+      select f.*, s.project is null as is_new, v.project is null as sets_new
       from fresh f left join stored s on {{same_as_fresh}}
-      left join stored_sets v on v.project = s.project and v.grain = s.grain
-        and quote_nullable(v.type) = quote_nullable(s.type)
-        and quote_nullable(v.label) = quote_nullable(s.label)
-      where s.project is null or s.event_count <> f.events
-        or v.visitors is distinct from f.visitors or v.sessions is distinct from f.sessions
+      left join stored_sets v on v.project = f.project and v.grain = f.grain
+        and quote_nullable(v.type) = quote_nullable(f.type)
+        and quote_nullable(v.label) = quote_nullable(f.label)
+      where s.project is null or v.project is null or s.event_count <> f.events
+        or (s.unique_visitors, s.unique_sessions)
+          <> (cardinality(f.visitors), cardinality(f.sessions))
+        or v.visitors <> f.visitors or v.sessions <> f.sessions
     ), updated as (
       update public.analytics_events_daily_agg a set event_count = f.events,
         unique_visitors = cardinality(f.visitors), unique_sessions = cardinality(f.sessions),
@@ -390,7 +443,7 @@ begin
       from compared f where not f.is_new and {{of_day}} and {{same_row}}
     ), sets_updated as (
       update public.analytics_visitor_day a set visitors = f.visitors, sessions = f.sessions
-      from compared f where not f.is_new and {{of_day}} and {{same_row}}
+      from compared f where not f.sets_new and {{of_day}} and {{same_row}}
     ), inserted as (
       insert into public.analytics_events_daily_agg (project_id, day, grain, event_type,
         event_label, event_count, unique_visitors, unique_sessions)
@@ -399,7 +452,12 @@ begin
     ), sets_inserted as (
       insert into public.analytics_visitor_day (project_id, day, grain, event_type, event_label,
         visitors, sessions)
-      select project, $2, grain, type, label, visitors, sessions from compared where is_new
+      select project, $2, grain, type, label, visitors, sessions from compared where sets_new
+    ), returns as (
+      insert into public.analytics_rollup_dirty_returns
+        (project_id, grain, day, event_type, event_label)
+      select project, grain, $2, type, label from compared
+      union all select project, grain, $2, type, label from sets_gone
     )
     select count(*) from clean
     $counting$,
@@ -411,7 +469,7 @@ begin
       '{{same_as_fresh}}', 'f.project = s.project and f.grain = s.grain '
         'and quote_nullable(f.type) = quote_nullable(s.type) '
         'and quote_nullable(f.label) = quote_nullable(s.label)')
-    into done using waiting, in_day, first, after, portions, portion - 1;
+    into done using waiting, in_day, first, after, portions, portion - 1, in_zone;
     counted := counted + done;
   end loop;
   return counted;
@@ -429,7 +487,7 @@ begin
     delete from public.analytics_rollup_dirty where hour_bucket < frozen;
     delete from public.analytics_rollup_dirty_days
     where day <= (frozen + interval '14 hours')::date
-      and day::timestamp at time zone public.analytics_rollup_zone(project_id) < frozen;
+      and public.analytics_day_start(day, public.analytics_rollup_zone(project_id)) < frozen;
   end if;
   return array(
     with recursive hours as (
@@ -450,11 +508,12 @@ returns table (day date, zone text) language sql stable set search_path = pg_cat
     select distinct d.day, public.analytics_rollup_zone(d.project_id) as zone
     from (select distinct project_id, day from public.analytics_rollup_dirty_days) as d
   ) as w
-  where (w.day + 1)::timestamp at time zone w.zone <= now()
+  where public.analytics_day_start(w.day + 1, w.zone) <= now()
   order by w.day desc, w.zone limit at_most
 $$;
 
--- How many hours and closed days wait; only those that were marked up to `since`, if it is given.
+-- How many hours, closed days and projects' returning visitors wait to be counted; of them, those that
+-- were marked up to `since`.
 create or replace function public.analytics_rollup_left(since timestamptz default 'infinity')
 returns bigint language sql stable set search_path = pg_catalog, pg_temp as $$
   select (
@@ -465,11 +524,14 @@ returns bigint language sql stable set search_path = pg_catalog, pg_temp as $$
     join public.analytics_rollup_closed_days() c on c.day = w.day
       and c.zone = public.analytics_rollup_zone(w.project_id)
     where w.marked_at <= since
+  ) + (
+    select count(distinct (r.project_id, r.grain)) from public.analytics_rollup_dirty_returns r
+    where r.marked_at <= since
   )
 $$;
 
--- Counts what is marked: hours, newest first, then closed days; each in a transaction of its own, at
--- most max_hours of them, and none is begun after `budget`: Supabase ends a CALL after two minutes.
+-- Counts what is marked: hours, newest first, then closed days, then who returned on which day; each in
+-- a transaction of its own, at most max_hours of them, and none is begun after `budget`: Supabase ends a CALL after two minutes.
 -- Several at once share the work. To be called outside a transaction.
 --
 -- What cannot be counted stays marked and stops nothing else; the call fails at its end.
@@ -479,25 +541,33 @@ create or replace procedure public.refresh_hourly(
 language plpgsql as $$
 declare
   began constant timestamptz := clock_timestamp();
-  wait text; -- an hour, or a day and its zone
+  wait text; -- an hour; a day and its zone; a grain and its project
   waits text[];
   failed text[] := '{}';
 begin
   perform public.analytics_rollup_check_isolation();
   hours_done := 0;
-  for round in 1 .. 2 loop
+  for round in 1 .. 3 loop
     if round = 1 then
-      waits := public.analytics_rollup_next_hours(max_hours);
-    else
+      waits := public.analytics_rollup_next_hours(10000);
+    elsif round = 2 then
       waits := array(select c.day || ' ' || c.zone
-                     from public.analytics_rollup_closed_days(max_hours - hours_done) c);
+                     from public.analytics_rollup_closed_days(10000) c);
+    else
+      waits := array(select r.grain || ' ' || r.project_id
+                     from public.analytics_rollup_dirty_returns r
+                     group by r.project_id, r.grain order by min(r.marked_at)
+                     limit 10000);
     end if;
     foreach wait in array waits loop
-      exit when hours_done > 0 and clock_timestamp() - began >= budget;
+      exit when hours_done >= max_hours or hours_done + cardinality(failed) > 0
+        and clock_timestamp() - began >= budget;
       begin
         if round = 1 and public.analytics_rollup_refresh_hour(wait::timestamptz)
           or round = 2 and public.analytics_rollup_refresh_day(
             split_part(wait, ' ', 1)::date, split_part(wait, ' ', 2)) > 0
+          or round = 3 and public.analytics_rollup_refresh_returns(
+            substring(wait from ' (.*)'), split_part(wait, ' ', 1))
         then
           hours_done := hours_done + 1;
         end if;

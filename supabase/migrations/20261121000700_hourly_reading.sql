@@ -76,21 +76,22 @@ begin
       from generate_series(public.analytics_rollup_hour(from_at), to_at, interval '1 hour') h
       where h < to_at;
   elsif granularity = '4 hours' then
-    -- From each midnight on; where the clocks change, a day's last bucket is longer or shorter.
+    -- From each midnight on; the one in which the clocks change is longer or shorter.
     return query select b.first, coalesce(
-        lead(b.first) over (order by b.first), (b.day + 1)::timestamp at time zone zone)
+        lead(b.first) over (order by b.first), public.analytics_day_start(b.day + 1, zone))
       from (
-        select d::date as day, (d::date + n * interval '4 hours') at time zone zone as first
+        select d::date as day, case when n = 0 then public.analytics_day_start(d::date, zone)
+            else (d::date + n * interval '4 hours') at time zone zone end as first
         from generate_series(first_day::timestamp, last_day, interval '1 day') d,
           generate_series(0, 5) n
       ) as b;
   elsif granularity = 'day' then
-    return query select d::date::timestamp at time zone zone,
-        (d::date + 1)::timestamp at time zone zone
+    return query select public.analytics_day_start(d::date, zone),
+        public.analytics_day_start(d::date + 1, zone)
       from generate_series(first_day::timestamp, last_day, interval '1 day') d;
   elsif granularity = 'week' then
-    return query select d::date::timestamp at time zone zone,
-        (d::date + 7)::timestamp at time zone zone
+    return query select public.analytics_day_start(d::date, zone),
+        public.analytics_day_start(d::date + 7, zone)
       from generate_series(date_trunc('week', first_day::timestamp), last_day, interval '7 days') d;
   else
     return query select from_at, to_at;
@@ -103,7 +104,7 @@ begin
   if to_regtype('public.analytics_piece') is null then
     create type public.analytics_piece as (
       bucket integer, first timestamptz, after timestamptz, begins timestamptz, ends timestamptz,
-      day date, alone boolean, of_count text, of_uniques text);
+      day date, since date, alone boolean, of_count text, of_uniques text);
   end if;
 end
 $$;
@@ -112,10 +113,11 @@ $$;
 -- else whole clean hours, else what is left, which is read from the events.
 --
 -- One row per piece, with the number of its bucket. of_count, of_uniques: where numbers come from:
--- 'day', 'hour' (rows and sets), 'row' (an hour's own unique counts), 'raw', or 'none': not known any more.
+-- 'day', 'hour' (rows and sets), 'row' (an hour's own unique counts), 'returns' (days that fill a bucket,
+-- the first of them `since`), 'raw', or 'none': not known any more.
 create or replace function public.analytics_pieces(
   in_project text, from_at timestamptz, to_at timestamptz, granularity text, of_grain text,
-  zone text)
+  only_type text, uniques text, zone text)
 returns setof public.analytics_piece
 language sql stable security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
@@ -132,8 +134,8 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   ), days as materialized (
     select b.n, d.day, d.begins, d.ends
     from (
-      select m::date as day, m at time zone zone as begins,
-        (m + interval '1 day') at time zone zone as ends
+      select m::date as day, public.analytics_day_start(m::date, zone) as begins,
+        public.analytics_day_start(m::date + 1, zone) as ends
       from generate_series(date_trunc('day', from_at at time zone zone), to_at at time zone zone,
                            '1 day') m
       where granularity in ('day', 'week', 'total')
@@ -159,13 +161,20 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
     join buckets b on b.first < h + interval '1 hour' and b.after > h
     where greatest(h, b.first, g.begins) < least(h + interval '1 hour', b.after, g.ends)
   ), pieces as materialized (
-    select n, count(*) = 1 as alone
-    from (select n from days union all select n from cut) as p group by n
+    select n, count(*) = 1 as alone, min(day) as since,
+      count(*) between 2 and 31 and count(*) = count(day)
+      and (uniques = 'visitors' or of_grain = 'project') and not exists (
+        select from public.analytics_rollup_dirty_returns r
+        where r.project_id = in_project and r.grain = of_grain
+          and r.day between min(p.day) and max(p.day)
+          and (only_type is null or r.event_type = only_type)) as by_returns
+    from (select n, day from days union all select n, null from cut) as p group by n
   )
-  select n, b.first, b.after, d.begins, d.ends, d.day, p.alone, 'day', 'day'
+  select n, b.first, b.after, d.begins, d.ends, d.day, p.since, p.alone, 'day',
+    case when p.by_returns then 'returns' else 'day' end
   from days d join pieces p using (n) join buckets b using (n)
   union all
-  select n, b.first, b.after, begins, ends, null, alone, source, case
+  select n, b.first, b.after, begins, ends, null, null, alone, source, case
     when source <> 'hour' then source
     when of_grain = 'label' and alone then 'row'
     when of_grain = 'label' and hour >= frozen_before then 'raw'
@@ -197,22 +206,28 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off
 set work_mem = '32MB' as $$
 declare
   zone constant text := public.analytics_rollup_zone(in_project);
-  stored_grain constant text :=
+  grain constant text :=
     case when of_grain = 'project' and only_type is not null then 'type' else of_grain end;
   of_type constant text := case when only_type is null then '' else ' and a.event_type = $3' end;
-  type_of_hour constant text := case when of_grain = 'project' then 'null' else 'a.event_type' end;
-  label_of_hour constant text := case when of_grain = 'label' then 'a.event_label' else 'null' end;
+  type_of_hour constant text := case when grain = 'project' then 'null' else 'a.event_type' end;
+  label_of_hour constant text := case when grain = 'label' then 'a.event_label' else 'null' end;
   pieces public.analytics_piece[];
   sources text[];
   of_sets text[];
   parts text[] := '{}';
   counts text[] := '{}';
   sets text[] := '{}';
+  returned text := 'select null::integer, null, null, null::bigint, null::bigint where false';
   first timestamptz := from_at;
   last timestamptz := to_at;
 begin
   if (from_at < to_at and public.analytics_may_read(in_project)) is not true then
     return;
+  end if;
+  if not (public.analytics_counts(from_at, in_project)
+          and public.analytics_counts(to_at, in_project)) then
+    raise exception 'from_at and to_at lie in the years 1 to 9999, and a project has 500 bytes at most'
+      using errcode = 'invalid_parameter_value';
   end if;
   if granularity <> 'total' and to_at - from_at > interval '30 years' or
     granularity in ('hour', '4 hours') and to_at - from_at > interval '2 years' then
@@ -227,14 +242,15 @@ begin
     from (
       select min(h.hour_bucket), max(h.hour_bucket) + interval '1 hour'
       from public.analytics_events_hourly_agg h
-      where h.hour_bucket >= from_at and h.hour_bucket < to_at
+      where h.project_id = in_project and h.hour_bucket >= from_at and h.hour_bucket < to_at
       union all
       select min(d.day) - interval '1 day', max(d.day) + interval '2 days'
       from public.analytics_events_daily_agg d
       where d.project_id = in_project and d.grain = 'project'
       union all
       select min(e.created_at), max(e.created_at) + interval '1 microsecond'
-      from public.analytics_events e where e.created_at >= from_at and e.created_at < to_at
+      from public.analytics_events e where e.project_id = public.analytics_project_key(in_project)
+        and e.created_at >= from_at and e.created_at < to_at
     ) as t (first, last);
     if last <= first then -- nothing is known at all
       first := from_at;
@@ -246,7 +262,8 @@ begin
       where uniques <> 'none' and p.of_uniques in ('day', 'hour', 'raw')
         and not (p.alone and p.of_uniques = 'day')), '{}')
   into pieces, sources, of_sets
-  from public.analytics_pieces(in_project, first, last, granularity, of_grain, zone) p;
+  from public.analytics_pieces(
+    in_project, first, last, granularity, grain, only_type, uniques, zone) p;
   if 'raw' = any (sources || of_sets) then
     parts := array[format($part$raw as materialized (
       select p.bucket, p.of_count = 'raw' as counts, %s as type, %s as label,
@@ -255,9 +272,12 @@ begin
       from pieces p join public.analytics_events a on a.project_id = public.analytics_project_key($2)
         and a.created_at >= p.begins and a.created_at < p.ends
       where 'raw' in (p.of_count, p.of_uniques)
-        and ($3 is null or coalesce(a.event_type::text, '') = $3))$part$,
-      case when of_grain = 'project' then 'null::text' else 'coalesce(a.event_type::text, '''')' end,
-      case when of_grain = 'label' then 'a.event_label::text' else 'null::text' end)];
+        and ($3 is null or public.analytics_short(coalesce(a.event_type::text, ''), 500) = $3)
+      )$part$,
+      case when grain = 'project' then 'null::text'
+        else 'public.analytics_short(coalesce(a.event_type::text, ''''), 500)' end,
+      case when grain = 'label' then 'public.analytics_short(a.event_label::text, 1500)'
+        else 'null::text' end)];
     counts := array['select bucket, type, label, count(*) as n, null::bigint as visitors, '
       'null::bigint as sessions from raw where counts group by 1, 2, 3'];
   end if;
@@ -292,6 +312,14 @@ begin
       '(where visitor is not null), array_agg(distinct session) filter (where session is not null) '
       'from raw group by 1, 2, 3')::text;
   end if;
+  if uniques <> 'none' and exists (select from unnest(pieces) p where p.of_uniques = 'returns') then
+    returned := 'select p.bucket, a.event_type, a.event_label, '
+      'sum(a.visitors[least(p.day - p.since + 1, cardinality(a.visitors))])::bigint, '
+      'sum(a.sessions[least(p.day - p.since + 1, cardinality(a.sessions))])::bigint '
+      'from pieces p join public.analytics_visitor_returns a on a.project_id = $2 '
+      'and a.grain = $4 and a.day = p.day' || of_type
+      || ' where p.of_uniques = ''returns'' group by 1, 2, 3';
+  end if;
   if sets = '{}' then
     sets := array['select null::integer, null, null, null::bigint[], null::bigint[] where false'];
   end if;
@@ -317,6 +345,7 @@ begin
     ), sessions as (
       select k, count(distinct id) as n
       from (select k, unnest(sessions) as id from sets where $5 = ''both'') i group by k
+    ), returned (bucket, type, label, visitors, sessions) as (' || returned || '
     ), buckets as (
       select bucket, first, after, bool_or(of_count = ''none'') as no_count,
         bool_or(of_uniques = ''none'') or $5 = ''none'' as no_uniques
@@ -325,18 +354,20 @@ begin
     select case $7 when ''total'' then $8 else b.first end,
       case $7 when ''total'' then $9 else b.after end, c.type, c.label,
       case when not b.no_count then coalesce(c.n, 0) end,
-      case when not b.no_uniques then coalesce(c.visitors, v.n, 0) end,
-      case when not b.no_uniques and $5 = ''both'' then coalesce(c.sessions, s.n, 0) end
+      case when not b.no_uniques then coalesce(c.visitors, r.visitors, v.n, 0) end,
+      case when not b.no_uniques and $5 = ''both'' then coalesce(c.sessions, r.sessions, s.n, 0) end
     from buckets b
     left join counted c using (bucket)
     left join keys k on k.bucket = b.bucket and quote_nullable(k.type) = quote_nullable(c.type)
       and quote_nullable(k.label) = quote_nullable(c.label)
+    left join returned r on r.bucket = b.bucket
+      and quote_nullable(r.type) = quote_nullable(c.type)
+      and quote_nullable(r.label) = quote_nullable(c.label)
     left join visitors v on v.k = k.k
     left join sessions s on s.k = k.k
     where c.n is not null or $6 = ''project'' or b.no_count
     order by b.first, c.type, c.label'
-  using pieces, in_project, only_type, stored_grain, uniques, of_grain, granularity, from_at,
-    to_at;
+  using pieces, in_project, only_type, grain, uniques, grain, granularity, from_at, to_at;
 end
 $$;
 
@@ -356,10 +387,6 @@ begin
   if granularity is null
     or granularity not in ('auto', 'hour', '4 hours', 'day', 'week', 'total') then
     raise exception 'granularity is auto, hour, 4 hours, day, week or total, not %', granularity
-      using errcode = 'invalid_parameter_value';
-  end if;
-  if not (isfinite(from_at) and isfinite(to_at)) then
-    raise exception 'from_at and to_at are two moments'
       using errcode = 'invalid_parameter_value';
   end if;
   return query select * from public.analytics_events_counted(in_project, from_at, to_at, case
@@ -396,8 +423,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     from (select public.analytics_rollup_zone(in_project) as zone) as p
   ) as z
   cross join lateral public.analytics_events_counted(in_project,
-    coalesce(from_at, (z.today - 29)::timestamp at time zone z.zone),
-    coalesce(to_at, (z.today + 1)::timestamp at time zone z.zone), 'day', 'type') as c
+    coalesce(from_at, public.analytics_day_start(z.today - 29, z.zone)),
+    coalesce(to_at, public.analytics_day_start(z.today + 1, z.zone)), 'day', 'type') as c
 $$;
 
 -- 3. Events and visitors per label of one type, those with most events first.

@@ -5,28 +5,43 @@ create or replace function public.analytics_rollup_zone_changed()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
-  projects constant text[] := array[
-    case when tg_op <> 'INSERT' then old.project_id end,
-    case when tg_op <> 'DELETE' then new.project_id end];
+  projects text[];
   project text;
   first timestamptz;
   last timestamptz;
-  frozen constant timestamptz := (select frozen_before from public.analytics_rollup_state);
+  frozen timestamptz;
 begin
-  if tg_op = 'UPDATE' and (new.project_id, new.time_zone) = (old.project_id, old.time_zone) then
+  perform public.analytics_rollup_check_isolation();
+  -- Refreshes that are under way end first, and none begins: each goes by one zone throughout.
+  perform pg_advisory_xact_lock(72062024, 0);
+  frozen := (select frozen_before from public.analytics_rollup_state);
+  if tg_op = 'TRUNCATE' then
+    projects := array(select distinct d.project_id from public.analytics_events_daily_agg d);
+  elsif tg_op = 'UPDATE' and (new.project_id, new.time_zone) = (old.project_id, old.time_zone) then
     return null;
+  else
+    projects := array[case when tg_op <> 'INSERT' then old.project_id end,
+                      case when tg_op <> 'DELETE' then new.project_id end];
+  end if;
+  if tg_op in ('INSERT', 'UPDATE') and not exists (
+    select from pg_catalog.pg_timezone_names where lower(name) = lower(new.time_zone)
+  ) then
+    raise exception '% is no time zone: see pg_timezone_names', new.time_zone
+      using errcode = 'invalid_parameter_value';
   end if;
   for project in select distinct p from unnest(projects) p where p is not null loop
     select min(hour_bucket), max(hour_bucket) into first, last
     from public.analytics_events_hourly_agg where project_id = project;
-    first := least(first, (
-      select min(day) from public.analytics_events_daily_agg where project_id = project)::timestamptz);
+    select least(first, min(day)::timestamptz), greatest(last, max(day)::timestamptz)
+    into first, last
+    from public.analytics_events_daily_agg where project_id = project and grain = 'project';
     if first < frozen then
       raise exception 'project % has days before %, whose events are archived: they cannot be counted '
         'again in another time zone', project, frozen;
     end if;
     delete from public.analytics_events_daily_agg where project_id = project;
     delete from public.analytics_visitor_day where project_id = project;
+    delete from public.analytics_visitor_returns where project_id = project;
     insert into public.analytics_rollup_dirty_days (project_id, day)
     select project, d::date
     from generate_series(first - interval '1 day', last + interval '1 day', interval '1 day') d;
@@ -38,6 +53,11 @@ $$;
 create or replace trigger analytics_rollup_zone after insert or update or delete
   on public.analytics_project_zones
   for each row execute function public.analytics_rollup_zone_changed();
+create or replace trigger analytics_rollup_zones_gone after truncate
+  on public.analytics_project_zones
+  for each statement execute function public.analytics_rollup_zone_changed();
+alter table public.analytics_project_zones enable always trigger analytics_rollup_zone,
+  enable always trigger analytics_rollup_zones_gone;
 
 -- Drops the hourly rows of months that ended before `keep_from`, oldest first; their daily rows stay.
 -- A month whose days are not all counted, or count otherwise than its hours, stops it. Says how many
@@ -92,9 +112,9 @@ begin
       ) as h
       left join public.analytics_events_daily_agg d on d.project_id = h.project_id
         and d.grain = 'project' and d.day = h.day
-      where extract(epoch from h.day::timestamp at time zone h.zone)::bigint % 3600 = 0
-        and h.day::timestamp at time zone h.zone >= first
-        and (h.day + 1)::timestamp at time zone h.zone <= after
+      where extract(epoch from public.analytics_day_start(h.day, h.zone))::bigint % 3600 = 0
+        and public.analytics_day_start(h.day, h.zone) >= first
+        and public.analytics_day_start(h.day + 1, h.zone) <= after
         and d.event_count is distinct from h.n
     ) then
       raise warning '% is not compacted: its days count otherwise than its hours', to_char(first, 'YYYY-MM')
@@ -148,13 +168,14 @@ begin
   loop
     return query
     with fresh as (
-      select e.project_id::text collate "C" as project, coalesce(e.event_type::text, '') as type,
-        quote_nullable(e.event_label::text) as label, count(*) as n,
+      select e.project_id::text collate "C" as project,
+        public.analytics_short(coalesce(e.event_type::text, ''), 500) as type,
+        quote_nullable(public.analytics_short(e.event_label::text, 1500)) as label, count(*) as n,
         count(distinct hashtextextended(e.visitor_id::text, 0)) as visitors,
         count(distinct hashtextextended(e.session_id::text, 0)) as sessions
       from public.analytics_events e
       where e.created_at >= hour and e.created_at < hour + interval '1 hour'
-        and e.project_id is not null
+        and octet_length(e.project_id::text) <= 500
       group by 1, 2, 3
     ), kept as (
       select h.project_id collate "C" as project, h.event_type as type,
@@ -188,8 +209,8 @@ begin
           count(distinct hashtextextended(e.session_id::text, 0)) as unique_sessions
         from public.analytics_events e
         where e.project_id = public.analytics_project_key(checked.project)
-          and e.created_at >= checked.of_day::timestamp at time zone checked.zone
-          and e.created_at < (checked.of_day + 1)::timestamp at time zone checked.zone
+          and e.created_at >= public.analytics_day_start(checked.of_day, checked.zone)
+          and e.created_at < public.analytics_day_start(checked.of_day + 1, checked.zone)
       ) as c
     ) as e
     where d.project_id = checked.project and d.grain = 'project' and d.day = checked.of_day
@@ -200,8 +221,9 @@ begin
         where m.project_id = checked.project and m.day = checked.of_day)
       and not exists (
         select from public.analytics_rollup_dirty m
-        where m.hour_bucket > checked.of_day::timestamp at time zone checked.zone - interval '1 hour'
-          and m.hour_bucket < (checked.of_day + 1)::timestamp at time zone checked.zone
+        where m.hour_bucket
+            > public.analytics_day_start(checked.of_day, checked.zone) - interval '1 hour'
+          and m.hour_bucket < public.analytics_day_start(checked.of_day + 1, checked.zone)
           and (m.project_id is null or m.project_id = checked.project));
   end loop;
 end
@@ -246,6 +268,9 @@ begin
   if not exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then
     create extension pg_cron with schema pg_catalog;
   end if;
+  -- The design's own job would go on writing into the table, without lock or mark.
+  perform cron.unschedule(jobid) from cron.job
+  where jobname = 'aggregate-analytics-events-hourly';
   -- One statement each: a procedure that commits can be no part of several.
   perform cron.schedule('analytics-rollup-refresh', '* * * * *',
     'call public.refresh_hourly(48, ''45 s'')');

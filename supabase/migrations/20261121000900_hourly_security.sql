@@ -4,7 +4,7 @@
 do $$
 declare
   name text;
-  made_here constant boolean := to_regclass('public.analytics_events_default') is not null;
+  made_here constant boolean := public.analytics_events_are_ours();
 begin
   if not exists (select from pg_roles where rolname = 'authenticated') then
     return;
@@ -27,7 +27,7 @@ declare
   of_function record;
   for_everybody constant text[] := array[
     'analytics_projects_of_caller', 'analytics_may_read', 'analytics_caller', 'analytics_rollup_zone',
-    'analytics_rollup_hour', 'analytics_events_counted', 'analytics_events_series',
+    'analytics_rollup_hour', 'analytics_day_start', 'analytics_events_counted', 'analytics_events_series',
     'analytics_events_by_hour', 'analytics_events_by_day', 'analytics_events_by_label',
     'analytics_events_totals'];
   role text;
@@ -35,8 +35,7 @@ begin
   for of_function in
     select p.oid::regprocedure as signature, p.proname, p.prokind from pg_proc p
     where p.pronamespace = 'public'::regnamespace
-      and (p.proname ~ '^analytics_(rollup|events|visitor|pieces|buckets|caller|may|projects)'
-           or p.proname = 'refresh_hourly')
+      and (p.proname ~ '^analytics_' or p.proname = 'refresh_hourly')
   loop
     execute format('revoke execute on routine %s from public', of_function.signature);
     foreach role in array array['anon', 'authenticated', 'service_role'] loop
@@ -51,7 +50,8 @@ begin
   if exists (select from pg_roles where rolname = 'service_role') then
     grant select, insert, update, delete on public.analytics_events to service_role;
     grant select on public.analytics_events_hourly_agg, public.analytics_events_daily_agg,
-      public.analytics_visitor_hour, public.analytics_visitor_day, public.analytics_rollup_dirty,
+      public.analytics_visitor_hour, public.analytics_visitor_day, public.analytics_visitor_returns,
+      public.analytics_rollup_dirty, public.analytics_rollup_dirty_returns,
       public.analytics_rollup_dirty_days, public.analytics_rollup_state to service_role;
     grant select, insert, update, delete on public.analytics_project_zones to service_role;
     grant update on public.analytics_rollup_state to service_role;
@@ -59,5 +59,18 @@ begin
       grant usage on sequence public.analytics_events_id_seq to service_role;
     end if;
   end if;
+end
+$$;
+
+-- Supabase gives every new sequence to everybody.
+do $$
+declare
+  role text;
+begin
+  foreach role in array array['anon', 'authenticated'] loop
+    if public.analytics_events_are_ours() and exists (select from pg_roles where rolname = role) then
+      execute format('revoke all on sequence public.analytics_events_id_seq from %I', role);
+    end if;
+  end loop;
 end
 $$;
