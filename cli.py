@@ -21,6 +21,7 @@ COMMANDS = (
 )
 SOURCES = ("matomo", "gsc")
 EARLIEST = date(2000, 1, 1)
+LATEST_YEAR = 9999
 
 EXIT_CODES = """\
 exit status:
@@ -110,6 +111,8 @@ def parse_hour(text: str) -> tuple[datetime, datetime]:
     """Beginning and end of a UTC day (YYYY-MM-DD) or hour (YYYY-MM-DDTHH)."""
     day, separator, hour = text.partition("T")
     first = datetime.combine(parse_day(day), time(), UTC)
+    if first.year >= LATEST_YEAR:
+        raise argparse.ArgumentTypeError(f"{text} lies after all web analytics")
     if not separator:
         return first, first + timedelta(days=1)
     if not re.fullmatch("[01][0-9]|2[0-3]", hour):

@@ -98,7 +98,8 @@ def visits(arguments: argparse.Namespace) -> int:
 def hourly(arguments: argparse.Namespace) -> int:
     """analytics_events into its hourly and daily rows; or their check; or the events' archive."""
     from jobs.alerts import alerting
-    from jobs.hourly import archive_events, check_events, refresh_events
+    from jobs.hourly import refresh_events
+    from jobs.hourly_care import archive_events, check_events
     from jobs.recording import record_failed_start
 
     job, work = "hourly", refresh_events

@@ -10,15 +10,13 @@ import argparse
 import logging
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 from config import Settings
-from db import open_rollups, postgres_url
-from exit_status import COMPLETE, INCOMPLETE, SIGNAL_BASE
+from db import open_rollups
 from jobs.alerts import Alerts
-from jobs.hourly_health import SOURCE, difference_failures, health_failures
+from jobs.hourly_health import SOURCE, describe, exit_status
 from jobs.progress import Advance, progress_bars, silent
 from jobs.recording import Run, recorded_run, report_run
 from models import Failure, Window
@@ -35,12 +33,12 @@ AT_ONCE = 48
 CALL_SECONDS = 5.0
 """How long one call goes on taking up hours: a signal waits for no more than that."""
 
+ROUNDS = ("Hours of events", "Days that changed", "Who returned")
+"""Hours that changed mark their days, and days that changed mark who returned on them."""
+
+SHORTEST_PAUSE = 0.1
 IDLE_SECONDS = 90.0
 """Nothing got done for so long: another refresh holds what is left, or it cannot be counted."""
-
-SAMPLE_HOURS = 24
-
-ARCHIVE_AFTER = timedelta(days=90)
 
 log = logging.getLogger("aggregator.hourly")
 
@@ -70,80 +68,17 @@ def refresh_events(
         shown = arguments.log_format == "text" and not arguments.quiet
         with progress_bars(wanted=shown) as bars:
             drain = Drain(stop)
-            for what in ("Events, hours", "Events, closed days"):  # hours that changed mark days
-                drain.since = first.clock()
-                drain.left = first.left(drain.since)
+            for what in ROUNDS:
+                if not drain.begin(first):
+                    break
                 log.info("%s: %d to count", what, drain.left)
                 drain.advance = bars.bar(what, drain.left)
                 drain.run(rollups)
         run.failures += drain.failures()
         run.counts |= {"counted": drain.done, "left": drain.left}
-        run.summary = summary_lines(run, drain, first.health(), now)
-    return end(run, stop)
-
-
-def check_events(
-    arguments: argparse.Namespace, settings: Settings, now: datetime, alerts: Alerts
-) -> int:
-    """Compare a random sample with the events, and look at freshness, queue and pg_cron.
-
-    What differs is marked, so that the next refresh mends it.
-    """
-    stop = Stop(settings.run_deadline_seconds)
-    with (
-        stopped_by_signals(stop),
-        open_rollups(settings, 1) as (database, (rollup,)),
-        recorded_run(database, None, settings, alerts) as run,
-    ):
-        run.sources = (SOURCE,)
-        health, jobs = rollup.health(), rollup.jobs()
-        differences = interruptible(partial(rollup.check, SAMPLE_HOURS), stop)
-        rollup.repair(differences)
-        different = {(found.hour_bucket, found.day) for found in differences}
-        run.failures += [*health_failures(health, jobs), *difference_failures(differences)]
-        run.counts |= {"sample_hours": SAMPLE_HOURS, "different": len(different)}
-        head = f"events, as of {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        run.summary = [
-            *(f"{f.source}: {f.message} -> {f.mend}" for f in run.failures),
-            f"{'INCOMPLETE' if run.failures else 'COMPLETE'}: {head}: {describe(health)}; "
-            f"{len(different)} of a sample of {SAMPLE_HOURS} hours, and of days, differ",
-        ]
-    return end(run, stop)
-
-
-def archive_events(
-    arguments: argparse.Namespace, settings: Settings, now: datetime, alerts: Alerts
-) -> int:
-    """Months of events that ended 90 days ago (or up to --to) into Parquet files, then out of the
-    database.
-
-    Raises:
-        CannotRun, DatabaseError: before anything was archived.
-    """
-    from jobs.hourly_archive import archive_months
-
-    stop = Stop(settings.run_deadline_seconds)
-    before: date = (arguments.after or now - ARCHIVE_AFTER).date()
-    with (
-        stopped_by_signals(stop),
-        postgres_url(settings) as conninfo,
-        open_rollups(settings, 0) as (database, _),
-        recorded_run(database, None, settings, alerts) as run,
-    ):
-        run.sources, run.nightly = (SOURCE,), False
-        archived = archive_months(
-            conninfo, Path(arguments.archive), before, now, say=log.info, stop=stop
-        )
-        events = sum(month.rows for month in archived.months)
-        run.failures += archived.failures
-        run.counts |= {"months": len(archived.months), "events": events}
-        head = "INCOMPLETE" if run.failures else "COMPLETE"
-        run.summary = [
-            f"{head}: {count(len(archived.months), 'month')} of events that ended before {before}",
-            *failure_lines(run.failures, {}),
-            f"Archived {count(events, 'event')} into {arguments.archive}.",
-        ]
-    return end(run, stop)
+        run.summary = summary_lines(run, drain, health_of(first), now)
+    report_run(run)
+    return exit_status(run, stop)
 
 
 def asked_days(arguments: argparse.Namespace) -> Window | None:
@@ -168,7 +103,24 @@ class Drain:
     done: int = 0
     error: DatabaseError | None = None
     idle: bool = False
+    _over: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, rollup: Rollup) -> bool:
+        """Take what waits now for what is to be done; False where it cannot be said.
+
+        Raises:
+            DatabaseError: nothing was counted yet.
+        """
+        try:
+            self.since = rollup.clock()
+            self.left = rollup.left(self.since)
+        except DatabaseError as error:
+            if not self.done:
+                raise
+            self.left, self.error = max(1, self.left), error
+            return False
+        return not self.stop.is_set()
 
     def run(self, rollups: list[Rollup]) -> None:
         """Each connection on a thread of its own, until all agree that they are through."""
@@ -179,6 +131,8 @@ class Drain:
             workers.submit(partial(self._work, rollup))
         for _ in workers.results():
             pass
+        with self._lock:  # what a stop leaves behind adds nothing to what is told
+            self._over = self.stop.is_set()
 
     def failures(self) -> list[Failure]:
         if not self.left:
@@ -193,57 +147,59 @@ class Drain:
         return [Failure("interrupted", SOURCE, f"{left} for the next run", mend)]
 
     def _work(self, rollup: Rollup) -> None:
-        quiet = Stop(IDLE_SECONDS)
+        quiet, pause = Stop(IDLE_SECONDS), SHORTEST_PAUSE
         while not (self.stop.is_set() or quiet.is_set()):
+            error = None
             try:
-                done, error = rollup.refresh(AT_ONCE, CALL_SECONDS), None
+                rollup.refresh(AT_ONCE, CALL_SECONDS)
             except DatabaseError as refused:
-                done, error = 0, refused
-            progress = self._note(done, rollup.left(self.since), error)
+                error = refused
+            try:
+                left = rollup.left(self.since)
+            except DatabaseError as gone:
+                left, error = self.left, gone
+            progress = self._note(left, error)
             if not self.left:
                 return
             if progress:
-                quiet = Stop(IDLE_SECONDS)
+                quiet, pause = Stop(IDLE_SECONDS), SHORTEST_PAUSE
             elif error is not None:
                 return
             else:
-                self.stop.sleep(1.0)
+                self.stop.sleep(pause)
+                pause = min(1.0, 2 * pause)
         self.idle = quiet.is_set()
 
-    def _note(self, done: int, left: int, error: DatabaseError | None) -> bool:
-        """Add to what all connections have done; whether anything went forward."""
+    def _note(self, left: int, error: DatabaseError | None) -> bool:
+        """What is left after a call, and how it ended; whether anything went forward."""
         with self._lock:
+            if self._over:
+                return False
             progress = left < self.left
             self.advance(max(0, self.left - left))
-            self.done += done
+            self.done += max(0, self.left - left)
             self.left = min(left, self.left)
-            self.error = error if error is not None else self.error
-            return progress or done > 0
+            if error is not None or progress:
+                self.error = error
+            return progress
 
 
-def summary_lines(run: Run, drain: Drain, health: Health, now: datetime) -> list[str]:
+def health_of(rollup: Rollup) -> Health | None:
+    """None where the database is gone by now: what was counted is stored all the same."""
+    try:
+        return rollup.health()
+    except DatabaseError as error:
+        log.warning("%s", error.message)
+        return None
+
+
+def summary_lines(run: Run, drain: Drain, health: Health | None, now: datetime) -> list[str]:
     """The final report."""
     head = "INCOMPLETE" if run.failures else "COMPLETE"
     return [
         f"{head}: events by hour and day, as of {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         *failure_lines(run.failures, {}),
         *([""] if run.failures else []),
-        f"Counted {count(drain.done, 'hour or day', 'hours and days')}; {describe(health)}.",
+        f"Counted {count(drain.done, 'hour or day', 'hours and days')}"
+        f"{f'; {describe(health)}' if health else ''}.",
     ]
-
-
-def describe(health: Health) -> str:
-    """`nothing waits, newest hour 2026-11-21 18:00 UTC`."""
-    waiting = health.dirty_hours + health.dirty_days
-    waits = count(waiting, "hour or day waits", "hours and days wait") if waiting else "none waits"
-    if health.newest_hour is None:
-        return f"{waits}, no events yet"
-    return f"{waits}, newest hour {health.newest_hour.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def end(run: Run, stop: Stop) -> int:
-    """Print the report; the exit status."""
-    report_run(run)
-    if stop.signal is not None:
-        return SIGNAL_BASE + stop.signal
-    return INCOMPLETE if run.failures else COMPLETE

@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from exit_status import COMPLETE, INCOMPLETE, SIGNAL_BASE
+from jobs.recording import Run
 from models import Failure
+from stopping import Stop
 from storage.rollup import CronJob, Difference, Health
 from summary import count
 
@@ -85,3 +88,19 @@ def difference_failures(differences: Sequence[Difference]) -> Iterator[Failure]:
 
 def _minute(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def describe(health: Health) -> str:
+    """`nothing waits, newest hour 2026-11-21 18:00 UTC`."""
+    waiting = health.dirty_hours + health.dirty_days
+    waits = count(waiting, "hour or day waits", "hours and days wait") if waiting else "none waits"
+    if health.newest_hour is None:
+        return f"{waits}, no events yet"
+    return f"{waits}, newest hour {health.newest_hour.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def exit_status(run: Run, stop: Stop) -> int:
+    """The exit status of shared contract.md."""
+    if stop.signal is not None:
+        return SIGNAL_BASE + stop.signal
+    return INCOMPLETE if run.failures else COMPLETE

@@ -4,6 +4,7 @@ DatabaseError
   DatabaseUnavailable   no connection, overload, time-out: tried again, then given up
   DatabaseRefused       key, permission, missing table or column: nothing of this kind will work
   RowsRefused           these rows break a rule of the table; others may be fine
+  HoursRefused          these hours or days cannot be counted, all others are
   TableBusy             another run writes to the same table, or has taken it over
 """
 
@@ -55,6 +56,13 @@ class RowsRefused(DatabaseError):
         self.whole_site = whole_site
 
 
+class HoursRefused(DatabaseError):
+    """Some hours or days cannot be counted; refresh_hourly() says so once all others are."""
+
+    kind = "rejected"
+    default_mend = "mend what the message says: these stay marked, everything else is counted"
+
+
 class TableBusy(DatabaseError):
     """Not tried again by itself: the other run may take hours."""
 
@@ -78,6 +86,8 @@ def from_sqlstate(code: str, message: str) -> DatabaseError:
     said = excerpt(message, 300)
     if code.startswith(TRANSIENT_CLASSES):
         return DatabaseUnavailable(f"the database gave up ({code}): {said}")
+    if code == "HR001":
+        return HoursRefused(said)
     if code.startswith(ROW_CLASSES):
         of_site = code == FOREIGN_KEY_VIOLATION and "(site_id)" in message
         return RowsRefused(f"the database refused a row ({code}): {said}", whole_site=of_site)

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from storage.postgres_calls import PostgresCalls
+from storage.retries import with_retries
 
 REFRESH = "call public.refresh_hourly(%s, make_interval(secs => %s))"
 MARK = """
@@ -87,7 +88,7 @@ class Rollup(PostgresCalls):
             row = connection.execute(REFRESH, (at_most, seconds)).fetchone()
             return int(row[0]) if row else 0
 
-        return self._guarded(call)
+        return with_retries(lambda: self._guarded(call), self._attempts)
 
     def health(self) -> Health:
         row = self._fetch(HEALTH)[0]

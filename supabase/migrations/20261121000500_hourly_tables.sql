@@ -52,7 +52,11 @@ begin
     return;
   end if;
   perform pg_advisory_xact_lock(72062020, (parent::oid::bigint - 2147483648)::integer);
-  if to_regclass('public.' || quote_ident(name)) is not null then
+  -- Another session may have made it meanwhile: to_regclass() would answer from what it saw before.
+  if exists (
+    select from pg_catalog.pg_class
+    where relname = name and relnamespace = 'public'::regnamespace
+  ) then
     return;
   end if;
   execute format('create table public.%I (like %s including all)', name, parent);

@@ -198,25 +198,32 @@ begin
     order by random() limit sample * 100 / 6
   loop
     return query
-    select null::timestamptz, checked.of_day, checked.project, d.event_count, e.n
-    from public.analytics_events_daily_agg d
-    cross join lateral (
-      select sum(c.event_count)::bigint as n, sum(c.unique_visitors) as visitors,
-        sum(c.unique_sessions) as sessions
+    with fresh as (
+      select case grouping(type, label) when 3 then 'project' when 1 then 'type' else 'label' end
+          as grain, quote_nullable(type) as type, quote_nullable(label) as label, count(*) as n,
+        count(distinct visitor) as visitors, count(distinct session) as sessions
       from (
-        select count(*) as event_count,
-          count(distinct hashtextextended(e.visitor_id::text, 0)) as unique_visitors,
-          count(distinct hashtextextended(e.session_id::text, 0)) as unique_sessions
+        select public.analytics_short(coalesce(e.event_type::text, ''), 500) as type,
+          public.analytics_short(e.event_label::text, 1500) as label,
+          hashtextextended(e.visitor_id::text, 0) as visitor,
+          hashtextextended(e.session_id::text, 0) as session
         from public.analytics_events e
         where e.project_id = public.analytics_project_key(checked.project)
           and e.created_at >= public.analytics_day_start(checked.of_day, checked.zone)
           and e.created_at < public.analytics_day_start(checked.of_day + 1, checked.zone)
-      ) as c
-    ) as e
-    where d.project_id = checked.project and d.grain = 'project' and d.day = checked.of_day
-      and (e.n, e.visitors, e.sessions)
-        is distinct from (d.event_count, d.unique_visitors::numeric, d.unique_sessions::numeric)
-      and not exists (
+      ) as e
+      group by rollup (type, label)
+    ), kept as (
+      select d.grain, quote_nullable(d.event_type) as type, quote_nullable(d.event_label) as label,
+        d.event_count as n, d.unique_visitors as visitors, d.unique_sessions as sessions
+      from public.analytics_events_daily_agg d
+      where d.project_id = checked.project and d.day = checked.of_day
+    )
+    select null::timestamptz, checked.of_day, checked.project,
+      coalesce(max(k.n) filter (where grain = 'project'), 0),
+      coalesce(max(f.n) filter (where grain = 'project'), 0)
+    from fresh f full join kept k using (grain, type, label)
+    where not exists (
         select from public.analytics_rollup_dirty_days m
         where m.project_id = checked.project and m.day = checked.of_day)
       and not exists (
@@ -224,7 +231,8 @@ begin
         where m.hour_bucket
             > public.analytics_day_start(checked.of_day, checked.zone) - interval '1 hour'
           and m.hour_bucket < public.analytics_day_start(checked.of_day + 1, checked.zone)
-          and (m.project_id is null or m.project_id = checked.project));
+          and (m.project_id is null or m.project_id = checked.project))
+    having bool_or((f.n, f.visitors, f.sessions) is distinct from (k.n, k.visitors, k.sessions));
   end loop;
 end
 $$;
