@@ -318,9 +318,11 @@ begin
   ), changed as (
     select project_id from sets_gone union select project from sets_compared
     -- Compaction leaves nothing to compare with: such an hour's days are counted again in any case.
-    union select unnest($2) where $3
+    union select p from unnest($2) p
+    where $1 < (select compacted_before from public.analytics_rollup_state)
     union select d.project_id from public.analytics_events_daily_agg d
-    where $3 and d.grain = 'project' and d.day between ($1 - interval '1 day')::date
+    where $1 < (select compacted_before from public.analytics_rollup_state)
+      and d.grain = 'project' and d.day between ($1 - interval '1 day')::date
       and ($1 + interval '1 day')::date {{of_compacted}}
   )
   insert into public.analytics_rollup_dirty_days (project_id, day)
@@ -341,8 +343,7 @@ begin
       'and project_id = any (array(select public.analytics_project_key(p) from unnest($2) p))' end),
     '{{of_marks}}', case when all_of_them then '' else 'and project_id = any ($2)' end),
     '{{of_rows}}', case when all_of_them then '' else 'and project_id = any ($2)' end)
-  using in_hour, projects, in_hour < (
-    select compacted_before from public.analytics_rollup_state);
+  using in_hour, projects;
   return true;
 end
 $$;

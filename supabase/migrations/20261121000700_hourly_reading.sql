@@ -131,24 +131,25 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   ), buckets as materialized (
     select (row_number() over (order by first))::integer as n, first, after
     from public.analytics_buckets(from_at, to_at, granularity, zone)
+  ), dirty_days as materialized (
+    select m.day from public.analytics_rollup_dirty_days m where m.project_id = in_project
+      and m.day >= (from_at at time zone zone)::date and m.day <= (to_at at time zone zone)::date
+    union select (hour at time zone zone)::date from dirty
+    union select ((hour + interval '59 min 59 s') at time zone zone)::date from dirty
+  ), all_days as materialized (
+    select m::date as day, public.analytics_day_start(m::date, zone) as begins,
+      public.analytics_day_start(m::date + 1, zone) as ends
+    from generate_series(date_trunc('day', from_at at time zone zone), to_at at time zone zone,
+                         '1 day') m
+    where granularity in ('day', 'week', 'total')
   ), days as materialized (
     select b.n, d.day, d.begins, d.ends
-    from (
-      select m::date as day, public.analytics_day_start(m::date, zone) as begins,
-        public.analytics_day_start(m::date + 1, zone) as ends
-      from generate_series(date_trunc('day', from_at at time zone zone), to_at at time zone zone,
-                           '1 day') m
-      where granularity in ('day', 'week', 'total')
-    ) as d
+    from all_days d
     cross join state s
     join buckets b on d.begins >= b.first and d.begins < b.after
     where d.begins >= from_at and d.ends <= to_at and d.begins >= s.sets_from
       and not (d.begins < s.frozen_before and d.ends > s.frozen_before)
-      and not exists (
-        select from public.analytics_rollup_dirty_days m
-        where m.day = d.day and m.project_id = in_project)
-      and not exists (
-        select from dirty h where h.hour > d.begins - interval '1 hour' and h.hour < d.ends)
+      and d.day not in (select day from dirty_days)
   ), gaps as materialized (
     select lower(g) as begins, upper(g) as ends
     from unnest(tstzmultirange(tstzrange(from_at, to_at)) - coalesce(

@@ -59,9 +59,10 @@ create or replace trigger analytics_rollup_zones_gone after truncate
 alter table public.analytics_project_zones enable always trigger analytics_rollup_zone,
   enable always trigger analytics_rollup_zones_gone;
 
--- Drops the hourly rows of months that ended before `keep_from`, oldest first; their daily rows stay.
--- A month whose days are not all counted, or count otherwise than its hours, stops it. Says how many
--- months went.
+-- Of months that ended before `keep_from` only the daily rows are kept. In two steps, since a dropped
+-- partition is gone for readers with an older snapshot too: from the first run on nobody reads the
+-- month's hourly rows, the next run (the next night's) drops them. A month whose days are not all
+-- counted, or count otherwise than its hours, stops it. Says how many months were dropped.
 create or replace function public.analytics_rollup_compact(keep_from timestamptz)
 returns integer language plpgsql
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
@@ -98,7 +99,16 @@ begin
       raise notice '% is not compacted yet: some of it waits to be counted', to_char(first, 'YYYY-MM');
       exit;
     end if;
-    if after > state.compacted_before and exists (
+    if after <= state.compacted_before then
+      foreach name in array array['analytics_events_hourly_agg', 'analytics_visitor_hour'] loop
+        execute format('drop table if exists public.%I', name || to_char(first, '"_y"YYYY"m"MM'));
+        execute format('delete from public.%I where hour_bucket >= %L and hour_bucket < %L',
+                       name || '_default', first, after);
+      end loop;
+      gone := gone + 1;
+      continue;
+    end if;
+    if exists (
       select from (
         select h.project_id, (h.hour_bucket at time zone z.zone)::date as day, z.zone,
           sum(h.event_count) as n
@@ -121,14 +131,8 @@ begin
         using hint = 'aggregator.py hourly --from ... --to ... counts it again';
       exit;
     end if;
-    foreach name in array array['analytics_events_hourly_agg', 'analytics_visitor_hour'] loop
-      execute format('drop table if exists public.%I', name || to_char(first, '"_y"YYYY"m"MM'));
-      execute format('delete from public.%I where hour_bucket >= %L and hour_bucket < %L',
-                     name || '_default', first, after);
-    end loop;
     update public.analytics_rollup_state
     set compacted_before = greatest(compacted_before, after);
-    gone := gone + 1;
   end loop;
   return gone;
 end
