@@ -6,6 +6,8 @@
 -- keep what is stored. The border lies where it parts hours without events from hours with events best:
 -- neither a stray event of 1970 nor an hour whose events were all deleted moves it.
 
+set local statement_timeout = '2h';
+
 do $$
 declare
   before constant regclass := to_regclass('public.analytics_events_hourly_agg_before');

@@ -3,6 +3,8 @@
 --
 -- Functions go by UTC whatever the session says; a created_at without time zone is taken for UTC.
 
+set local statement_timeout = '2h'; -- the triggers wait for whoever writes events
+
 create or replace function public.analytics_rollup_hour(moment timestamptz)
 returns timestamptz language sql immutable parallel safe as $$
   select date_bin('1 hour', moment, timestamptz '2000-01-01 00:00+00')
@@ -524,7 +526,12 @@ returns bigint language sql stable set search_path = pg_catalog, pg_temp as $$
     select count(distinct (w.day, c.zone)) from public.analytics_rollup_dirty_days w
     join public.analytics_rollup_closed_days() c on c.day = w.day
       and c.zone = public.analytics_rollup_zone(w.project_id)
-    where w.marked_at <= since
+    where w.marked_at <= since and not exists (
+      -- Its hours changed again meanwhile: the day waits for them.
+      select from public.analytics_rollup_dirty d
+      where d.marked_at > since and (d.project_id is null or d.project_id = w.project_id)
+        and d.hour_bucket > public.analytics_day_start(w.day, c.zone) - interval '1 hour'
+        and d.hour_bucket < public.analytics_day_start(w.day + 1, c.zone))
   ) + (
     select count(distinct (r.project_id, r.grain)) from public.analytics_rollup_dirty_returns r
     where r.marked_at <= since

@@ -11,6 +11,33 @@ returns name language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(nullif(nullif(current_setting('role'), 'none'), ''), session_user::text)::name
 $$;
 
+-- `select wanted from of_table where of_column = who`, in the column's own type, so that an index on it
+-- serves. Nothing where table or column is missing, or where such a value cannot be.
+create or replace function public.analytics_look_up(
+  of_table text, wanted text, of_column text, who text)
+returns setof text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  found_type text;
+begin
+  select format_type(a.atttypid, -1) into found_type from pg_catalog.pg_attribute a
+  where a.attrelid = to_regclass('public.' || of_table) and a.attname = of_column
+    and not a.attisdropped;
+  if found_type is null or not exists (
+    select from pg_catalog.pg_attribute a
+    where a.attrelid = to_regclass('public.' || of_table) and a.attname = wanted
+      and not a.attisdropped
+  ) then
+    return;
+  end if;
+  return query execute format(
+    'select %I::text from public.%I where %I = $1::%s and %1$I is not null',
+    wanted, of_table, of_column, found_type) using who;
+exception
+  when invalid_text_representation then
+    return;
+end
+$$;
+
 -- The projects that the signed-in user of the request may see, as the design has it: those of their
 -- accounts and of accounts they collaborate in. NULL: all of them. Empty where a table is missing.
 create or replace function public.analytics_projects_of_caller()
@@ -20,8 +47,6 @@ declare
   claims constant text := coalesce(nullif(current_setting('request.jwt.claims', true), ''), '{}');
   who constant text := coalesce(claims::jsonb ->> 'sub',
     nullif(current_setting('request.jwt.claim.sub', true), ''));
-  found boolean;
-  projects text[] := '{}';
 begin
   -- Owners and the service key see everything, as row level security lets them.
   if exists (
@@ -34,25 +59,18 @@ begin
   if who is null then
     return '{}';
   end if;
-  if to_regclass('public.admin_users') is not null then
-    execute 'select exists (select from public.admin_users where user_id::text = $1)'
-    into found using who;
-    if found then
-      return null;
-    end if;
+  if exists (select from public.analytics_look_up('admin_users', 'user_id', 'user_id', who)) then
+    return null;
   end if;
-  if to_regclass('public.project') is not null and to_regclass('public.account') is not null then
-    execute 'select array_agg(p.project_id::text) from public.project p where p.project_id is not null '
-      'and p.account_id in (select id from public.account where user_id::text = $1)' into projects using who;
-  end if;
-  if to_regclass('public.project') is not null
-    and to_regclass('public.account_collaborator') is not null then
-    execute 'select $2 || array_agg(p.project_id::text) from public.project p '
-      'where p.project_id is not null and p.account_id in ('
-      'select account_id from public.account_collaborator where user_id::text = $1)'
-    into projects using who, projects;
-  end if;
-  return coalesce(projects, '{}');
+  return array(
+    select p.project
+    from (
+      select a from public.analytics_look_up('account', 'id', 'user_id', who) as a
+      union
+      select a from public.analytics_look_up('account_collaborator', 'account_id', 'user_id', who) as a
+    ) as accounts
+    cross join lateral public.analytics_look_up(
+      'project', 'project_id', 'account_id', accounts.a) as p (project));
 end
 $$;
 

@@ -25,11 +25,9 @@ $$;
 do $$
 declare
   of_function record;
-  for_everybody constant text[] := array[
-    'analytics_projects_of_caller', 'analytics_may_read', 'analytics_caller', 'analytics_rollup_zone',
-    'analytics_rollup_hour', 'analytics_day_start', 'analytics_events_counted', 'analytics_events_series',
-    'analytics_events_by_hour', 'analytics_events_by_day', 'analytics_events_by_label',
-    'analytics_events_totals'];
+  for_callers constant text[] := array['analytics_projects_of_caller', 'analytics_events_counted',
+    'analytics_events_series', 'analytics_events_by_hour', 'analytics_events_by_day',
+    'analytics_events_by_label', 'analytics_events_totals', 'analytics_rollup_hour'];
   role text;
 begin
   for of_function in
@@ -41,8 +39,7 @@ begin
     foreach role in array array['anon', 'authenticated', 'service_role'] loop
       continue when not exists (select from pg_roles where rolname = role);
       execute format('revoke execute on routine %s from %I', of_function.signature, role);
-      if role = 'service_role'
-        or (role = 'authenticated' and of_function.proname = any (for_everybody)) then
+      if role <> 'anon' and of_function.proname = any (for_callers) then
         execute format('grant execute on routine %s to %I', of_function.signature, role);
       end if;
     end loop;
@@ -59,18 +56,5 @@ begin
       grant usage on sequence public.analytics_events_id_seq to service_role;
     end if;
   end if;
-end
-$$;
-
--- Supabase gives every new sequence to everybody.
-do $$
-declare
-  role text;
-begin
-  foreach role in array array['anon', 'authenticated'] loop
-    if public.analytics_events_are_ours() and exists (select from pg_roles where rolname = role) then
-      execute format('revoke all on sequence public.analytics_events_id_seq from %I', role);
-    end if;
-  end loop;
 end
 $$;
