@@ -12,8 +12,8 @@ from jobs.archive_file import ArchiveReader, ArchiveWriter, Damaged
 from stopping import Stop
 from storage.event_archive import EventArchive
 from storage.event_columns import Sum
+from storage.event_locks import check
 from storage.event_months import Month
-from storage.event_removal import check
 
 Sums = dict[int, Sum]
 """By hour, counted since 1970."""

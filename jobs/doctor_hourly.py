@@ -9,12 +9,20 @@ from db import open_rollups
 from jobs.findings import ADVICE, FAIL, OK, Finding
 from jobs.hourly_health import health_failures
 from storage.errors import DatabaseError, MissingRelation
+from storage.schema import Schema
 from summary import count
 
 if TYPE_CHECKING:
     from jobs.doctor import Examination
 
 AREA = "events"
+TABLES = (
+    "analytics_events",
+    "analytics_events_hourly_agg",
+    "analytics_events_daily_agg",
+    "analytics_visitor_hour",
+    "analytics_visitor_day",
+)
 
 
 def check_events(seen: Examination) -> Iterator[Finding]:
@@ -27,6 +35,7 @@ def check_events(seen: Examination) -> Iterator[Finding]:
             health, jobs = rollup.health(), rollup.jobs()
             last = database.read_runs(1, job="hourly", failures=False)
             checks = database.read_runs(1, job="hourly-check", failures=False)
+            schema = database.read_schema()
     except MissingRelation:
         return  # check_migrations says what is pending
     except DatabaseError as error:
@@ -44,7 +53,19 @@ def check_events(seen: Examination) -> Iterator[Finding]:
         message = "nothing counts new events by itself: no job of pg_cron, no run of the program"
         mend = "select analytics_rollup_schedule(); or a cron line: aggregator.py hourly"
         yield Finding(ADVICE, AREA, message, mend)
+    yield from _open_tables(schema, seen)
     for run in [*last, *checks]:
         if run.status not in ("complete", "running"):
             message = f"the last run of {run.job} ({run.started_at:%F %H:%M}) ended {run.status}"
             yield Finding(ADVICE, AREA, message, "aggregator.py runs --failed")
+
+
+def _open_tables(schema: Schema | None, seen: Examination) -> Iterator[Finding]:
+    """Behind REST a table without row level security is everybody's who has the anon key."""
+    tables = schema.tables if schema else {}
+    for name in TABLES:
+        table = tables.get(name)
+        if table and not table.row_level_security:
+            message = f"table {name} has no row level security: any API key reads it"
+            mend = f"alter table public.{name} enable row level security"
+            yield Finding(FAIL if seen.settings.supabase_url else ADVICE, AREA, message, mend)

@@ -34,8 +34,9 @@ from models import Failure
 from stopping import Stop, Stopped
 from storage.errors import DatabaseError, TableBusy
 from storage.event_archive import EventArchive
+from storage.event_locks import check
 from storage.event_months import Month
-from storage.event_removal import EventsChanged, NotAggregated, changed, check
+from storage.event_removal import EventsChanged, NotAggregated, changed
 
 Say = Callable[[str], None]
 
