@@ -179,6 +179,7 @@ declare
   before constant regclass := to_regclass('public.analytics_events_hourly_agg');
   kind constant text := (select relkind from pg_class where oid = before);
   others text;
+  readers text;
 begin
   if kind not in ('r', 'p') then
     raise exception 'analytics_events_hourly_agg is no table: rename it, or drop it, and migrate';
@@ -188,6 +189,19 @@ begin
     where attrelid = before and attnum > 0 and not attisdropped and attname not in (
       'id', 'project_id', 'event_type', 'event_label', 'hour_bucket', 'event_count',
       'unique_visitors', 'unique_sessions', 'created_at', 'updated_at');
+    -- Said here, before anything is renamed: each file is a transaction of its own.
+    select string_agg(distinct case when d.classid = 'pg_rewrite'::regclass
+        then (select 'view ' || ev_class::regclass from pg_rewrite where oid = d.objid)
+        else pg_describe_object(d.classid, d.objid, d.objsubid) end, ', ')
+    into readers
+    from pg_depend d
+    where d.refclassid = 'pg_class'::regclass and d.refobjid = before and d.deptype = 'n'
+      and d.classid in ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_constraint'::regclass)
+      and not exists (select from pg_constraint k where k.oid = d.objid and k.conrelid = before);
+    if readers is not null then
+      raise exception 'analytics_events_hourly_agg is replaced by a partitioned table, and needed by: %',
+        readers using hint = 'drop what needs it, migrate, and create it again';
+    end if;
     if others is not null then
       raise exception 'analytics_events_hourly_agg has columns that the rollup does not know: %', others
         using hint = 'rename the table, and migrate: it is then made anew, from the events';

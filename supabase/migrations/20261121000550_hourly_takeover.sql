@@ -11,7 +11,6 @@ set local statement_timeout = '2h';
 do $$
 declare
   before constant regclass := to_regclass('public.analytics_events_hourly_agg_before');
-  reader text;
   policy record;
   gift record;
   first_row timestamptz;
@@ -22,15 +21,6 @@ begin
   if before is null then
     return;
   end if;
-  select string_agg(distinct v.oid::regclass::text, ', ') into reader
-  from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class
-  where d.classid = 'pg_rewrite'::regclass and d.refobjid = before and v.oid <> before;
-  if reader is not null then
-    raise exception 'analytics_events_hourly_agg is replaced by a partitioned table, and % would go '
-      'on reading the old one', reader
-      using hint = 'drop what reads it, migrate, and create it again';
-  end if;
-
   execute 'select min(hour_bucket), max(hour_bucket) from public.analytics_events_hourly_agg_before'
   into first_row, last_row;
   if first_row is not null then
@@ -77,7 +67,8 @@ begin
       policy.policyname, policy.permissive, policy.cmd,
       (select string_agg(case when r = 'public' then 'public' else quote_ident(r) end, ', ')
        from unnest(policy.roles) r),
-      'using (' || policy.qual || ')', 'with check (' || policy.with_check || ')');
+      'using (' || replace(policy.qual, 'hourly_agg_before', 'hourly_agg') || ')',
+      'with check (' || replace(policy.with_check, 'hourly_agg_before', 'hourly_agg') || ')');
   end loop;
   for gift in
     select a.grantee::regrole::text as role, a.privilege_type

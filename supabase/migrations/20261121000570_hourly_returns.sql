@@ -79,12 +79,13 @@ begin
     select key, day, is_visitor, case when gap <= 30 then gap else 99 end as gap, count(*) as n
     from seen where day >= first group by 1, 2, 3, 4
   ), numbers as materialized (
-    select g.key, g.day, g.is_visitor, k, sum(g.n)::integer as n
+    -- Up to one more than the longest gap, from where on only those count who were never seen before.
+    select g.key, g.day, g.is_visitor, k, sum(case when g.gap >= k then g.n else 0 end)::integer as n
     from gaps g join (
       select key, day, is_visitor, coalesce(max(gap) filter (where gap < 99), 0) + 1 as longest
       from gaps group by 1, 2, 3
     ) as w using (key, day, is_visitor)
-    cross join lateral generate_series(1, least(g.gap, w.longest)) as k
+    cross join lateral generate_series(1, w.longest) as k
     group by 1, 2, 3, 4
   ), fresh as (
     select s.key, s.day,

@@ -8,7 +8,6 @@ declare
   projects text[];
   project text;
   first timestamptz;
-  last timestamptz;
   frozen timestamptz;
 begin
   perform public.analytics_rollup_check_isolation();
@@ -30,21 +29,25 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
   for project in select distinct p from unnest(projects) p where p is not null loop
-    select min(hour_bucket), max(hour_bucket) into first, last
-    from public.analytics_events_hourly_agg where project_id = project;
-    select least(first, min(day)::timestamptz), greatest(last, max(day)::timestamptz)
-    into first, last
-    from public.analytics_events_daily_agg where project_id = project and grain = 'project';
+    select least(
+      (select min(hour_bucket) from public.analytics_events_hourly_agg where project_id = project),
+      (select min(day)::timestamptz from public.analytics_events_daily_agg
+       where project_id = project and grain = 'project')) into first;
     if first < frozen then
       raise exception 'project % has days before %, whose events are archived: they cannot be counted '
         'again in another time zone', project, frozen;
     end if;
+    insert into public.analytics_rollup_dirty_days (project_id, day)
+    select project, d.day + n from public.analytics_events_daily_agg d, generate_series(-1, 1) n
+    where d.project_id = project and d.grain = 'project'
+    union
+    select project, (moment at time zone public.analytics_rollup_zone(project))::date
+    from (select distinct v.hour_bucket from public.analytics_visitor_hour v
+          where v.project_id = project) as h
+    cross join unnest(array[h.hour_bucket, h.hour_bucket + interval '59 min 59 s']) as moment;
     delete from public.analytics_events_daily_agg where project_id = project;
     delete from public.analytics_visitor_day where project_id = project;
     delete from public.analytics_visitor_returns where project_id = project;
-    insert into public.analytics_rollup_dirty_days (project_id, day)
-    select project, d::date
-    from generate_series(first - interval '1 day', last + interval '1 day', interval '1 day') d;
   end loop;
   return null;
 end
@@ -195,10 +198,18 @@ begin
     group by 1, 2, 3;
   end loop;
   for checked in
-    select d.project_id as project, d.day as of_day, public.analytics_rollup_zone(d.project_id) as zone
-    from public.analytics_events_daily_agg d
-    where d.grain = 'project' and d.day >= (greatest(state.frozen_before,
-      timestamptz '2000-01-01') + interval '1 day')::date
+    select d.project, d.of_day, d.zone
+    from (
+      select a.project_id as project, a.day as of_day,
+        public.analytics_rollup_zone(a.project_id) as zone
+      from public.analytics_events_daily_agg a where a.grain = 'project'
+      union
+      select v.project_id, (v.hour_bucket at time zone z.zone)::date, z.zone
+      from (select distinct project_id, hour_bucket from public.analytics_visitor_hour) as v
+      cross join lateral (select public.analytics_rollup_zone(v.project_id) as zone) as z
+    ) as d
+    where public.analytics_day_start(d.of_day, d.zone) >= state.frozen_before
+      and public.analytics_day_start(d.of_day + 1, d.zone) <= now()
     order by random() limit sample * 100 / 6
   loop
     return query
@@ -282,7 +293,8 @@ begin
   end if;
   -- The design's own job would go on writing into the table, without lock or mark.
   perform cron.unschedule(jobid) from cron.job
-  where jobname = 'aggregate-analytics-events-hourly';
+  where jobname = 'aggregate-analytics-events-hourly'
+    or command ~* 'insert\s+into\s+(public\.)?analytics_events_hourly_agg';
   -- One statement each: a procedure that commits can be no part of several.
   perform cron.schedule('analytics-rollup-refresh', '* * * * *',
     'call public.refresh_hourly(48, ''45 s'')');

@@ -25,6 +25,20 @@ $$;
 do $$
 declare
   of_function record;
+  ours constant text[] := array[ -- a user's own may be called analytics_... too
+    'analytics_buckets', 'analytics_caller', 'analytics_counts', 'analytics_day_start',
+    'analytics_events_are_ours', 'analytics_events_by_day', 'analytics_events_by_hour',
+    'analytics_events_by_label', 'analytics_events_counted', 'analytics_events_series',
+    'analytics_events_totals', 'analytics_look_up', 'analytics_may_read', 'analytics_pieces',
+    'analytics_project_key', 'analytics_projects_of_caller', 'analytics_rollup_check',
+    'analytics_rollup_check_isolation', 'analytics_rollup_close', 'analytics_rollup_closed_days',
+    'analytics_rollup_compact', 'analytics_rollup_health', 'analytics_rollup_hour',
+    'analytics_rollup_jobs', 'analytics_rollup_known_hours', 'analytics_rollup_left',
+    'analytics_rollup_make_month', 'analytics_rollup_make_months', 'analytics_rollup_mark',
+    'analytics_rollup_mark_changes', 'analytics_rollup_next_hours', 'analytics_rollup_refresh_day',
+    'analytics_rollup_refresh_hour', 'analytics_rollup_refresh_returns',
+    'analytics_rollup_schedule', 'analytics_rollup_upkeep', 'analytics_rollup_watch',
+    'analytics_rollup_zone', 'analytics_rollup_zone_changed', 'analytics_short', 'refresh_hourly'];
   for_callers constant text[] := array['analytics_projects_of_caller', 'analytics_events_counted',
     'analytics_events_series', 'analytics_events_by_hour', 'analytics_events_by_day',
     'analytics_events_by_label', 'analytics_events_totals', 'analytics_rollup_hour'];
@@ -33,7 +47,7 @@ begin
   for of_function in
     select p.oid::regprocedure as signature, p.proname, p.prokind from pg_proc p
     where p.pronamespace = 'public'::regnamespace
-      and (p.proname ~ '^analytics_' or p.proname = 'refresh_hourly')
+      and p.proname = any (ours)
   loop
     execute format('revoke execute on routine %s from public', of_function.signature);
     foreach role in array array['anon', 'authenticated', 'service_role'] loop
