@@ -15,6 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 import psycopg
 
 from bench.doctor import doctor
+from bench.hourly import hourly_backfill
+from bench.hourly_ingest import hourly_ingest
+from bench.hourly_reading import hourly_reading
+from bench.hourly_refresh import hourly_refresh
 from bench.many_sites import many_sites
 from bench.nightly import backfill, nightly
 from bench.results import CouldNotRun, Row, print_table, seconds
@@ -33,6 +37,10 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "upsert-rest": upsert_rest,
     "visits": visits,
     "visits-memory": visits_memory,
+    "hourly-backfill": hourly_backfill,
+    "hourly-ingest": hourly_ingest,
+    "hourly-refresh": hourly_refresh,
+    "hourly-reading": hourly_reading,
 }
 
 

@@ -14,30 +14,23 @@ that no hour of it waits to be counted, while nobody can write events (first) or
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from stopping import Stop, Stopped
-from storage.errors import MIGRATE, DatabaseError, DatabaseRefused, TableBusy
+from stopping import Stop
+from storage.errors import MIGRATE, DatabaseError, DatabaseRefused
 from storage.event_columns import EPOCH, HOUR, Sum, digest_of, within
+from storage.event_locks import check, until_unlocked, wait_at_most
 from storage.event_months import TABLE, Month, MonthRows, ask, sum_of
 
 Connection = psycopg.Connection[Any]
 
-TRIES = 30
-PAUSE_SECONDS = 2.0
 LOOK_SECONDS = 0.5
 """How often the archive looks whether a writer waits for the partition that it holds."""
 
-# Whoever waits for us while we wait for the next lock lives to see that we give up: Postgres looks
-# for deadlocks, and ends one of the two, after deadlock_timeout only.
-WAIT_AT_MOST = """
-select set_config('lock_timeout', (setting::integer / {})::text, true)
-from pg_settings where name = 'deadlock_timeout'
-"""
 WAITERS = """
 select exists (
   select from pg_locks l join pg_database b on b.oid = l.database and b.datname = current_database()
@@ -113,7 +106,7 @@ def drop_partition(
     lock = sql.SQL("lock table {} in share row exclusive mode").format(month.source)
     try:
         connection.execute("set local lock_timeout = '5s'")
-        _until_unlocked(connection, stop, lambda: ask(connection, lock))
+        until_unlocked(connection, stop, lambda: ask(connection, lock))
     except psycopg.errors.UndefinedTable:  # another run was quicker
         raise changed(month) from None
     looked_at = time.monotonic()
@@ -127,7 +120,7 @@ def drop_partition(
             looked_at = time.monotonic()
         if rows.sum(hour) != wanted:
             raise changed(month)
-    _until_unlocked(connection, stop, lambda: _detach(connection, month))
+    until_unlocked(connection, stop, lambda: _detach(connection, month))
 
 
 def freeze(connection: Connection, month: Month, stop: Stop) -> None:
@@ -135,8 +128,8 @@ def freeze(connection: Connection, month: Month, stop: Stop) -> None:
     Raises:
         NotAggregated, TableBusy, Stopped.
     """
-    _wait_at_most(connection, 2)
-    _until_unlocked(connection, stop, lambda: _freeze_alone(connection, month))
+    wait_at_most(connection, 2)
+    until_unlocked(connection, stop, lambda: _freeze_alone(connection, month))
 
 
 def delete_hour(connection: Connection, month: Month, hour: int) -> Sum:
@@ -161,15 +154,6 @@ def _unmark(connection: Connection, hour: int) -> None:
     ask(connection, sql.SQL(UNMARK).format(moment=sql.Literal(EPOCH + hour * HOUR)))
 
 
-def check(stop: Stop) -> None:
-    """
-    Raises:
-        Stopped: the run must stop.
-    """
-    if stop.is_set():
-        raise Stopped("the run was stopped before everything was archived", stop.signal)
-
-
 def check_counted(connection: Connection, month: Month) -> None:
     row = ask(connection, sql.SQL(DIRTY), {"after": month.after}).fetchone()
     if row and row[0]:
@@ -187,37 +171,11 @@ def changed(month: Month) -> EventsChanged:
     return EventsChanged(f"events of {month} arrived, changed or went while it was archived")
 
 
-def _wait_at_most(connection: Connection, part: int) -> None:
-    """For each lock, as long as this part of deadlock_timeout."""
-    ask(connection, sql.SQL(WAIT_AT_MOST).format(part))
-
-
-def _until_unlocked(connection: Connection, stop: Stop, work: Callable[[], object]) -> None:
-    """Try `work` until it gets its locks.
-
-    Raises:
-        TableBusy: others never let go of them.
-    """
-    for _ in range(TRIES):
-        try:
-            with connection.transaction():
-                work()
-        except psycopg.errors.LockNotAvailable:
-            check(stop)
-            stop.sleep(PAUSE_SECONDS)
-        else:
-            return
-    raise TableBusy(
-        "analytics_events is in use by transactions that do not end",
-        mend="end them, or run it again when they have ended",
-    )
-
-
 def _detach(connection: Connection, month: Month) -> None:
     _give_way(connection, month)
-    _wait_at_most(connection, 2)
+    wait_at_most(connection, 2)
     ask(connection, sql.SQL("lock table only {} in access exclusive mode").format(TABLE))
-    _wait_at_most(connection, 8)  # no writer is under way any more, and so no mark of one
+    wait_at_most(connection, 8)  # no writer is under way any more, and so no mark of one
     _freeze(connection, month)
     ask(connection, sql.SQL("alter table {} detach partition {}").format(TABLE, month.source))
     ask(connection, sql.SQL("drop table {}").format(month.source))

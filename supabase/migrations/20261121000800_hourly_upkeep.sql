@@ -205,7 +205,7 @@ begin
       from public.analytics_events_daily_agg a where a.grain = 'project'
       union
       select v.project_id, (v.hour_bucket at time zone z.zone)::date, z.zone
-      from (select distinct project_id, hour_bucket from public.analytics_visitor_hour) as v
+      from (select distinct h.project_id, h.hour_bucket from public.analytics_visitor_hour h) as v
       cross join lateral (select public.analytics_rollup_zone(v.project_id) as zone) as z
     ) as d
     where public.analytics_day_start(d.of_day, d.zone) >= state.frozen_before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -94,10 +95,20 @@ def test_the_demo_runs_in_a_closed_folder_and_changes_no_mode(tmp_path: Path) ->
         assert "What daily_analytics holds now" in done.stdout
         assert "Stored 792 records." in done.stdout
         assert "give consent again" in done.stdout
+        check_demo_events(done.stdout)
         assert modes_of_parents(program) == before
         check_demo_database(program / ".demo" / "postgres")
     finally:
         shutil.rmtree(where_the_data_are(program / ".demo" / "postgres"), ignore_errors=True)
+
+
+def check_demo_events(shown: str) -> None:
+    """Late ones are counted alone; the numbers are the same each time."""
+    first, late = re.findall(r"Counted (\d+) hours and days; none waits", shown)
+    assert int(first) >= 72
+    assert int(late) == 2
+    [numbers] = re.findall(r"all of them +([\d,]+) +([\d,]+) +([\d,]+)", shown)
+    assert numbers == ("6,767", "401", "5,603")
 
 
 def where_the_data_are(directory: Path) -> Path:
@@ -109,11 +120,15 @@ def where_the_data_are(directory: Path) -> Path:
 
 
 def check_demo_database(directory: Path) -> None:
-    """What the demo stored stays: 28 days of 198 sites."""
+    """What the demo stored stays: 28 days of 198 sites, and events."""
     server = EmbeddedPostgres(directory)
     try:
         with psycopg.connect(server.start()) as connection:
-            [count] = connection.execute("select count(*) from daily_analytics").fetchall()
+            [found] = connection.execute(
+                "select (select count(*) from daily_analytics), "
+                "(select count(*) from analytics_events), "
+                "(select sum(event_count) from analytics_events_hourly_agg)"
+            ).fetchall()
     finally:
         server.stop()
-    assert count == (28 * 198,)
+    assert found == (28 * 198, 20_600, 20_600)

@@ -15,12 +15,14 @@ from sandbox.faults import KINDS
 from sandbox.messages import Source
 from sandbox.world import CLIENT_SECRET, MATOMO_TOKEN, REFRESH_TOKEN_PREFIX
 from tests.end_to_end.conftest import StartNight
+from tests.end_to_end.event_runs import fill as fill_events
 from tests.end_to_end.night import Finished, Night, asking_for, copy_program, final_days
 from tests.end_to_end.test_each_fault import QUICK, SECONDS, fault, kinds
 from tests.integration.tables import execute, rows
 from tests.services.gateway import Answer
 from tests.services.gateway import Fault as GatewayFault
 from tests.services.postgres import PostgresServer
+from tests.services.postgres_proxy import PostgresProxy
 from tests.services.postgrest import PostgrestServer
 from tests.services.receiver import Receiver
 
@@ -112,6 +114,35 @@ def test_no_fault_of_the_visit_log_shows_a_secret(start_night: StartNight) -> No
     ]
     assert [done.status for done in dones][:2] == [1, 1], dones
     check_nothing_leaks(night, dones, "sentinel/with+odd=characters%")
+
+
+def test_no_run_of_the_hourly_rollup_shows_a_secret(postgres: PostgresServer, night: Night) -> None:
+    """Counted, checked, cut off, refused by the server and by the database."""
+    direct = postgres.url(urlsplit(night.database_url).path.removeprefix("/"), tcp=True)
+    password = urlsplit(direct).password or ""
+    assert len(password) > 10
+    wrong = direct.replace(password, "sentinel-word")
+    fill_events(night.database_url, "yesterday", "12 hours", 120)
+    with PostgresProxy(direct) as proxy, Receiver() as receiver:
+        night.environment |= {"HTTP_ATTEMPTS": "1", **receiver.environment()}
+        dones = [night.run("hourly", *STYLES[0], DATABASE_URL=direct)]
+        proxy.at(1, "before")
+        dones.append(night.run("hourly", "--all", *STYLES[1], DATABASE_URL=proxy.url))
+        dones.append(night.run("hourly", "--check", *STYLES[1], DATABASE_URL=wrong))
+        execute(
+            night.database_url,
+            "select analytics_rollup_mark(); alter table analytics_visitor_hour rename to away",
+        )
+        dones.append(night.run("hourly", *STYLES[1], DATABASE_URL=direct))
+        dones.append(night.run("hourly", "--check", *STYLES[0], DATABASE_URL=direct))
+        dones.append(
+            night.run("hourly", SUPABASE_URL="https://p.supabase.example", DATABASE_URL="")
+        )
+        told = Finished(0, "\n".join(body for _, _, body in receiver.got), "", 0.0)
+    assert [done.status for done in dones] == [0, 2, 2, 1, 1, 2], dones
+    assert "FAILED" in told.out
+    targets = (url[30:] for url in receiver.environment().values())
+    check_nothing_leaks(night, [*dones, told], password, "sentinel-word", *targets)
 
 
 def test_no_refused_secret_is_shown(night: Night) -> None:

@@ -15,7 +15,7 @@ import pytest
 from config import Settings
 from db import open_database, upsert_daily_analytics
 from storage.runs import RunRecord
-from tests.integration.strangers import ROWS
+from tests.integration.strangers import FOR_THE_SIGNED_IN, WITH_A_POLICY, plant
 from tests.integration.tables import execute, migrate, read_numbers, rows
 from tests.services.postgrest import PostgrestServer
 
@@ -32,6 +32,17 @@ NEEDED = {
     "aggregator_runs": {"select", "insert", "update", "delete"},
     "visit_log_tables": {"select", "insert", "update"},
     "visit_log_watermarks": {"select", "insert", "update", "delete"},
+    "analytics_events": {"select", "insert", "update", "delete"},
+    "analytics_project_zones": {"select", "insert", "update", "delete"},
+    "analytics_rollup_state": {"select", "update"},
+    "analytics_events_hourly_agg": {"select"},
+    "analytics_events_daily_agg": {"select"},
+    "analytics_visitor_hour": {"select"},
+    "analytics_visitor_day": {"select"},
+    "analytics_visitor_returns": {"select"},
+    "analytics_rollup_dirty": {"select"},
+    "analytics_rollup_dirty_days": {"select"},
+    "analytics_rollup_dirty_returns": {"select"},
 }
 """What the program does to each table; a new table is named here together with its grants."""
 
@@ -41,7 +52,7 @@ def bare_project(database_url: str, postgrest: PostgrestServer) -> PostgrestServ
     """A project whose new tables are granted to nobody: only our migrations' grants count."""
     execute(database_url, NO_GIFTS)
     migrate(database_url)
-    execute(database_url, ROWS)
+    plant(database_url)
     postgrest.reload_schema()
     return postgrest
 
@@ -56,13 +67,26 @@ select c.relname, lower(a.privilege_type) || ' (' || t.attname || ')'
 from pg_class c join pg_attribute t on t.attrelid = c.oid, aclexplode(t.attacl) a
 where c.relnamespace = 'public'::regnamespace and a.grantee = to_regrole($1)
 """
+SEQUENCES = """
+select relname from pg_class where relnamespace = 'public'::regnamespace
+  and case relkind when 'S' then has_sequence_privilege(%s, oid, 'usage, select, update') end
+"""
 OUR_ROUTINES = """
-select proname, prorettype = 'trigger'::regtype, prosecdef, proconfig,
-  has_function_privilege('anon', oid, 'execute')
-  or has_function_privilege('authenticated', oid, 'execute'),
+select proname, prorettype = 'trigger'::regtype, prosecdef, coalesce(proconfig, '{}'),
+  has_function_privilege('anon', oid, 'execute'),
+  has_function_privilege('authenticated', oid, 'execute'),
   has_function_privilege('service_role', oid, 'execute')
 from pg_proc where pronamespace = 'public'::regnamespace
 """
+WITH_THE_OWNERS_RIGHTS = {
+    # who may not read the queue marks it, by changing events or zones
+    *("analytics_rollup_mark_changes", "analytics_rollup_mark", "analytics_rollup_zone_changed"),
+    # who may not read queue and sets is told what they come to
+    *("analytics_projects_of_caller", "analytics_events_counted", "analytics_events_by_day"),
+    *("analytics_pieces", "analytics_rollup_schedule"),
+}
+HARMLESS = {"analytics_rollup_hour"}
+"""Reads nothing, and would not be inlined if it had settings."""
 
 
 def granted(url: str, role: str) -> dict[str, set[str]]:
@@ -76,25 +100,38 @@ def test_our_migrations_grant_the_service_what_the_program_needs_and_nobody_else
     bare_project: PostgrestServer, database_url: str
 ) -> None:
     assert granted(database_url, "service_role") == NEEDED
-    assert granted(database_url, "anon") == granted(database_url, "authenticated") == {}
+    assert granted(database_url, "authenticated") == {table: {"select"} for table in WITH_A_POLICY}
+    assert granted(database_url, "anon") == {}
+    for role in ("anon", "authenticated"):
+        assert rows(database_url, SEQUENCES, role) == []
 
 
 @pytest.mark.parametrize("with_gifts", [True, False])
-def test_functions_are_for_the_service_or_for_triggers_and_borrow_no_rights(
+def test_functions_are_for_the_service_or_for_triggers_and_few_borrow_rights(
     with_gifts: bool, database_url: str, postgrest: PostgrestServer
 ) -> None:
     if not with_gifts:
         execute(database_url, NO_GIFTS)
     migrate(database_url)
     found = rows(database_url, OUR_ROUTINES)
-    assert found
-    for name, of_a_trigger, borrows_rights, settings, for_strangers, for_the_service in found:
-        assert not borrows_rights, name
-        assert 'search_path=""' in (settings or ()), name
-        assert of_a_trigger or (for_the_service and not for_strangers), name
+    assert {name for name, _, borrows, *_ in found if borrows} == WITH_THE_OWNERS_RIGHTS
+    for_callers = {name for name, trigger, *_, may, _ in found if may and not trigger}
+    assert for_callers == set(FOR_THE_SIGNED_IN)
+    for name, of_a_trigger, borrows_rights, settings, anybody, signed_in, service in found:
+        # Unless pg_temp is named, types of the caller's own session come before pg_catalog's.
+        last = "search_path=pg_catalog, pg_temp" in settings
+        assert last or not borrows_rights, name
+        # One without a path of its own has its caller's: that of the owner, or of one of these.
+        others = anybody or signed_in or service
+        assert last or 'search_path=""' in settings or not others or name in HARMLESS, name
+        hourly = name.startswith("analytics_") or name == "refresh_hourly"
+        assert of_a_trigger or not anybody, name
+        assert of_a_trigger or service == (not hourly or name in FOR_THE_SIGNED_IN), name
 
 
 ACCOUNT, NUMBER, RUN = {"oauth_refresh_token": "1//new"}, {"matomo_visits": 8}, {"job": "daily"}
+EVENT = {"project_id": "p", "event_type": "x", "created_at": "2026-11-01"}
+ZONE = {"project_id": "p", "time_zone": "Asia/Kolkata"}
 DONE: list[tuple[str, str, dict[str, Any] | None, bool]] = [
     # table, method, body, whether it is allowed
     ("sites", "GET", None, True),
@@ -115,7 +152,28 @@ DONE: list[tuple[str, str, dict[str, Any] | None, bool]] = [
     ("aggregator_runs", "DELETE", None, True),
     ("visit_log_tables", "GET", None, True),
     ("visit_log_tables", "DELETE", None, False),
+    ("analytics_events", "POST", EVENT, True),
+    ("analytics_events", "PATCH", {"event_label": "new"}, True),
+    ("analytics_events", "GET", None, True),
+    ("analytics_events_hourly_agg", "GET", None, True),
+    ("analytics_events_hourly_agg", "PATCH", {"event_count": 0}, False),
+    ("analytics_events_daily_agg", "DELETE", None, False),
+    ("analytics_rollup_dirty", "GET", None, True),
+    ("analytics_rollup_dirty", "DELETE", None, False),
+    ("analytics_project_zones", "POST", ZONE, True),
+    ("analytics_project_zones", "DELETE", None, True),
+    ("analytics_rollup_state", "PATCH", {"compact_after": "90 days"}, True),
+    ("analytics_rollup_state", "DELETE", None, False),
+    ("analytics_events", "DELETE", None, True),
 ]
+SOME_COLUMN = {
+    "daily_analytics": "date",
+    "analytics_rollup_state": "only_row",
+    "analytics_rollup_dirty": "hour_bucket",
+    "analytics_project_zones": "time_zone",
+    **dict.fromkeys(("analytics_events_hourly_agg", "analytics_events_daily_agg"), "event_type"),
+}
+"""Where it is not `id`."""
 
 
 def test_over_the_api_the_service_may_do_what_is_granted_and_no_more(
@@ -126,7 +184,7 @@ def test_over_the_api_the_service_may_do_what_is_granted_and_no_more(
         headers = {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=minimal"}
         with httpx.Client(base_url=f"{bare_project.url}/rest/v1", headers=headers) as service:
             for table, method, body, allowed in DONE:
-                some = "date" if table == "daily_analytics" else "id"
+                some = SOME_COLUMN.get(table, "id")
                 answer = service.request(
                     method,
                     f"/{table}",

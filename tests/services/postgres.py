@@ -46,10 +46,18 @@ class PostgresServer:
     """One cluster in its own temporary folder, running from construction until `stop`.
 
     Listens on a unix socket that only this user can reach and, when `tcp` is asked for, on a free
-    port of 127.0.0.1 with a password. `log_statements` writes every statement to `log()`.
+    port of 127.0.0.1 with a password. `log_statements` writes every statement to `log()`. `home`
+    holds another installation of that version than the one that comes with the tests.
     """
 
-    def __init__(self, major: int = 18, *, tcp: bool = False, log_statements: bool = False) -> None:
+    def __init__(
+        self,
+        major: int = 18,
+        *,
+        tcp: bool = False,
+        log_statements: bool = False,
+        home: Path | None = None,
+    ) -> None:
         self.major = major
         self._identity = identity()
         self._password = secrets.token_urlsafe(16)
@@ -57,9 +65,9 @@ class PostgresServer:
         self._port = 5432
         self._folder = Path(tempfile.mkdtemp(prefix="pg-", dir=folder_for_sockets()))
         self._process: subprocess.Popen[bytes] | None = None
-        self._settings = SETTINGS | ({"log_statement": "all"} if log_statements else {})
+        self._log_statements = log_statements
         try:
-            self._home = postgres_home(major)
+            self._home = home or postgres_home(major)
             self._initialise()
             self._start()
         except BaseException:
@@ -94,12 +102,30 @@ class PostgresServer:
             sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
         )
 
+    def settings(self) -> dict[str, str]:
+        """What the server is started with, by the names of postgresql.conf."""
+        return SETTINGS | {
+            "listen_addresses": "127.0.0.1" if self._tcp else "",
+            "port": str(self._port),
+            "unix_socket_directories": str(self._folder),
+            "log_statement": "all" if self._log_statements else "none",
+        }
+
     def log(self) -> str:
         """Everything the server has written to its log so far."""
         return (self._folder / "log").read_text(errors="replace")
 
+    def restart(self) -> None:
+        """Ends the server, with every session, and starts it again with the same databases."""
+        self._end()
+        self._start()
+
     def stop(self) -> None:
         """Ends the server and removes its folder; a second call does nothing."""
+        self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
@@ -108,7 +134,6 @@ class PostgresServer:
                 self._process.send_signal(signal.SIGQUIT)
                 self._process.wait(STOP_TIMEOUT_SECONDS)
         self._process = None
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -160,15 +185,12 @@ class PostgresServer:
                 return
 
     def _start_once(self) -> None:
-        settings = self._settings | {
-            "listen_addresses": "127.0.0.1" if self._tcp else "",
-            "port": str(self._port),
-            "unix_socket_directories": str(self._folder),
-        }
         options = [
-            option for name, value in settings.items() for option in ("-c", f"{name}={value}")
+            option
+            for name, value in self.settings().items()
+            for option in ("-c", f"{name}={value}")
         ]
-        with (self._folder / "log").open("wb") as log:
+        with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._home / "bin" / "postgres", "-D", self._folder / "data", *options],
                 stdin=subprocess.DEVNULL,

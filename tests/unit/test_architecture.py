@@ -106,7 +106,7 @@ def test_a_database_speaks_to_no_source(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files("jobs"), ids=lambda path: path.name)
 def test_a_job_speaks_neither_http_nor_sql_itself(path: Path) -> None:
-    if path.stem != "demo":  # it fills its own tables
+    if not path.stem.startswith("demo"):  # it fills its own tables
         assert not imports(path) & (HTTP | {"psycopg", "supabase", "postgrest"})
     assert "aggregator" not in imports(path)
 
