@@ -225,6 +225,10 @@ begin
       72062021, hashint8((extract(epoch from in_hour) / 3600)::bigint)) then
     return false;
   end if;
+  -- Asked again, after the lock: it may have been frozen since the hour was listed.
+  if in_hour < (select frozen_before from public.analytics_rollup_state) then
+    return false;
+  end if;
   select bool_or(d.project_id is null) or count(distinct d.project_id) > 20,
          array_agg(distinct d.project_id)
   into all_of_them, projects
@@ -370,6 +374,9 @@ begin
   perform public.analytics_rollup_check_isolation();
   if not pg_try_advisory_xact_lock_shared(72062024, 0)
     or not pg_try_advisory_xact_lock(72062022, in_day - date '2000-01-01') then
+    return 0;
+  end if;
+  if first < (select frozen_before from public.analytics_rollup_state) then
     return 0;
   end if;
   select array_agg(distinct d.project_id) into waiting
