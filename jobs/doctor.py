@@ -111,7 +111,7 @@ def examine(
     with stopped_by_signals(stop), ExitStack() as stack:
         findings += _open_database(seen, stack)
         findings += _look(seen, arguments.site, stop)
-    findings = _for_the_visit_log_alone(findings, seen)
+    findings = _for_other_jobs_alone(findings, seen)
     if arguments.json or arguments.log_format == "json":
         print_json(findings, indent=2 if arguments.json else None)
     else:
@@ -150,14 +150,16 @@ def check_settings(settings: Settings, problems: list[str], dotenv: Path) -> Ite
         yield Finding(ADVICE, "settings", f"there is no {dotenv}", "cp .env.example .env")
 
 
-def _for_the_visit_log_alone(findings: list[Finding], seen: Examination) -> list[Finding]:
-    """Whoever imports the visit log and has no sites for the nightly run does not use that one:
-    what only it needs is no reason to say that no run is possible."""
-    if seen.all_sites or not any(f.area == "visits" and f.status != FAIL for f in findings):
+def _for_other_jobs_alone(findings: list[Finding], seen: Examination) -> list[Finding]:
+    """Whoever imports the visit log, or counts events, and has no sites does not use the nightly
+    run: what only that one needs is no reason to say that no run is possible."""
+    used = {finding.area for finding in findings if finding.status != FAIL}
+    if seen.all_sites or not used & {"visits", "events"}:
         return findings
+    nightly_only = NIGHTLY_ONLY if "visits" in used else (*NIGHTLY_ONLY, "MATOMO_")
     return [
         replace(finding, status=ADVICE, message=f"(nightly run only) {finding.message}")
-        if finding.status == BLOCKED and finding.message.startswith(NIGHTLY_ONLY)
+        if finding.status == BLOCKED and finding.message.startswith(nightly_only)
         else finding
         for finding in findings
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from db import open_rollups
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from jobs.doctor import Examination
 
 AREA = "events"
+UNATTENDED = timedelta(hours=2)
 TABLES = (
     "analytics_events",
     "analytics_events_hourly_agg",
@@ -49,8 +51,9 @@ def check_events(seen: Examination) -> Iterator[Finding]:
         waiting = health.dirty_hours + health.dirty_days
         waits = f"{count(waiting, 'hour or day waits', 'hours and days wait')} to be counted"
         yield Finding(OK, AREA, f"counted by hour and day; {waits if waiting else 'none waits'}")
-    if not jobs and not last:
-        message = "nothing counts new events by itself: no job of pg_cron, no run of the program"
+    recent = any(seen.now - run.started_at < UNATTENDED for run in last)
+    if not jobs and not recent:
+        message = "nothing counts new events by itself: no job of pg_cron, no recent run"
         mend = "select analytics_rollup_schedule(); or a cron line: aggregator.py hourly"
         yield Finding(ADVICE, AREA, message, mend)
     yield from _open_tables(schema, seen)
@@ -67,5 +70,7 @@ def _open_tables(schema: Schema | None, seen: Examination) -> Iterator[Finding]:
         table = tables.get(name)
         if table and not table.row_level_security:
             message = f"table {name} has no row level security: any API key reads it"
-            mend = f"alter table public.{name} enable row level security"
+            mend = (
+                f"policies for whoever reads or inserts, then enable row level security on {name}"
+            )
             yield Finding(FAIL if seen.settings.supabase_url else ADVICE, AREA, message, mend)

@@ -62,9 +62,16 @@ def refresh_events(
     ):
         run.sources = (SOURCE,)
         run.nightly = not (arguments.all or arguments.first)
+        for table in first.health().unwatched:
+            log.warning(
+                "changes of %s went unseen: its triggers are made again, and all is counted", table
+            )
+        interruptible(first.upkeep, stop)
         if not run.nightly:
             marked = interruptible(partial(first.mark, arguments.first, arguments.after), stop)
             log.info("%s marked to be counted again", count(marked, "hour"))
+            if not marked:
+                log.warning("no hour has events or rows there, or they are archived (frozen)")
         shown = arguments.log_format == "text" and not arguments.quiet
         with progress_bars(wanted=shown) as bars:
             drain = Drain(stop)
@@ -137,14 +144,13 @@ class Drain:
     def failures(self) -> list[Failure]:
         if not self.left:
             return []
-        left = count(self.left, "hour or day waits", "hours and days wait")
         if self.error is not None:
             return [Failure(self.error.kind, SOURCE, self.error.message, self.error.mend)]
         if self.idle:
-            message = f"{left}, and another refresh holds them"
+            message = "another refresh holds what is left"
             return [Failure("temporary", SOURCE, message, "run it again")]
         mend = "run it again: it goes on where it stopped; or raise RUN_DEADLINE"
-        return [Failure("interrupted", SOURCE, f"{left} for the next run", mend)]
+        return [Failure("interrupted", SOURCE, "what is left waits for the next run", mend)]
 
     def _work(self, rollup: Rollup) -> None:
         quiet, pause = Stop(IDLE_SECONDS), SHORTEST_PAUSE

@@ -19,6 +19,7 @@ from jobs.hourly_health import (
     health_failures,
 )
 from jobs.recording import recorded_run, report_run
+from jobs.run_failures import WrongRequest
 from stopping import Stop, stopped_by_signals
 from summary import count, failure_lines
 from workers import interruptible
@@ -35,7 +36,7 @@ def check_events(
 ) -> int:
     """Compare a random sample with the events, and look at freshness, queue and pg_cron.
 
-    What differs is marked, so that the next refresh mends it.
+    Where anything differs, everything is marked, so that the next refresh mends it.
     """
     stop = Stop(settings.run_deadline_seconds)
     with (
@@ -46,7 +47,8 @@ def check_events(
         run.sources = (SOURCE,)
         health, jobs = rollup.health(), rollup.jobs()
         differences = interruptible(partial(rollup.check, SAMPLE_HOURS), stop)
-        rollup.repair(differences)
+        if differences:  # what else differs is not in the sample
+            rollup.mark()
         different = {(found.hour_bucket, found.day) for found in differences}
         run.failures += [*health_failures(health, jobs), *difference_failures(differences)]
         run.counts |= {"sample_hours": SAMPLE_HOURS, "different": len(different)}
@@ -73,6 +75,8 @@ def archive_events(
 
     stop = Stop(settings.run_deadline_seconds)
     before: date = (arguments.after or now - ARCHIVE_AFTER).date()
+    if arguments.after and arguments.after > now:
+        raise WrongRequest(f"--to {before} is not over yet", "name a day that is over")
     with (
         stopped_by_signals(stop),
         postgres_url(settings) as conninfo,
@@ -87,10 +91,12 @@ def archive_events(
         run.failures += archived.failures
         run.counts |= {"months": len(archived.months), "events": events}
         head = "INCOMPLETE" if run.failures else "COMPLETE"
+        months = ", ".join(f"{month.first:%Y-%m}" for month in archived.months)
         run.summary = [
             f"{head}: {count(len(archived.months), 'month')} of events that ended before {before}",
             *failure_lines(run.failures, {}),
-            f"Archived {count(events, 'event')} into {arguments.archive}.",
+            f"Archived {count(events, 'event')} into {arguments.archive}"
+            f"{': ' + months if archived.months else ''}.",
         ]
     report_run(run)
     return exit_status(run, stop)

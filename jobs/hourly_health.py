@@ -23,7 +23,9 @@ WAITS_AT_MOST = timedelta(hours=2)
 
 NAMED = 5
 
-REFRESH = "aggregator.py hourly; and see that pg_cron or a cron line runs it (README, Events)"
+REFRESH = (
+    "aggregator.py hourly; and see that pg_cron or a cron line runs it (docs/hourly-rollup.md)"
+)
 
 
 def health_failures(health: Health, jobs: Sequence[CronJob]) -> Iterator[Failure]:
@@ -72,7 +74,7 @@ def difference_failures(differences: Sequence[Difference]) -> Iterator[Failure]:
     together: dict[str, list[Difference]] = defaultdict(list)
     for found in differences:
         together[_minute(found.hour_bucket) if found.hour_bucket else str(found.day)].append(found)
-    mend = "they are marked: aggregator.py hourly counts them again; if it comes back, report it"
+    mend = "all is marked: aggregator.py hourly counts it again; if it comes back, report it"
     for when, projects in list(together.items())[:NAMED]:
         first = projects[0]
         numbers = f"{first.stored} events stored, {first.counted} counted"
@@ -95,7 +97,7 @@ def describe(health: Health) -> str:
     waiting = health.dirty_hours + health.dirty_days
     waits = count(waiting, "hour or day waits", "hours and days wait") if waiting else "none waits"
     if health.newest_hour is None:
-        return f"{waits}, no events yet"
+        return f"{waits}, nothing counted yet"
     return f"{waits}, newest hour {health.newest_hour.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 

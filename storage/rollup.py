@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -98,28 +97,9 @@ class Rollup(PostgresCalls):
         """Count random closed hours and days again; those that are stored otherwise."""
         return [Difference(**row) for row in self._fetch(CHECK, (sample,))]
 
-    def repair(self, differences: Iterable[Difference]) -> None:
-        """Mark what differs, so that the next refresh counts it again."""
-        marks: dict[str, set[tuple[object, ...]]] = {"hours": set(), "days": set()}
-        for found in differences:
-            if found.hour_bucket is not None:
-                marks["hours"].add((found.hour_bucket,))
-            else:
-                marks["days"].add((found.project_id, found.day))
-
-        def mark(connection: psycopg.Connection[Any]) -> None:
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.executemany(
-                    "insert into public.analytics_rollup_dirty (hour_bucket) values (%s)",
-                    sorted(marks["hours"]),
-                )
-                cursor.executemany(
-                    "insert into public.analytics_rollup_dirty_days (project_id, day) "
-                    "values (%s, %s)",
-                    sorted(marks["days"]),
-                )
-
-        self._guarded(mark)
+    def upkeep(self) -> None:
+        """Partitions ahead, missing triggers (then all is marked), compaction if it is on."""
+        self._fetch("select public.analytics_rollup_upkeep()::text")
 
     def jobs(self) -> list[CronJob]:
         """pg_cron's jobs of the rollup; none where there is no pg_cron."""

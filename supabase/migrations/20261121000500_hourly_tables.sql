@@ -124,7 +124,8 @@ begin
     perform public.analytics_rollup_close('public.analytics_events_default'::regclass);
   elsif (select relkind not in ('r', 'p') from pg_class
          where oid = 'public.analytics_events'::regclass) then
-    raise exception 'analytics_events is no table: the rollup needs triggers on it';
+    raise exception 'analytics_events is no table: the rollup needs triggers on it'
+      using errcode = 'feature_not_supported';
   elsif exists (
     select from unnest(array['project_id', 'visitor_id', 'session_id', 'event_type', 'event_label',
                              'created_at']) as c(name)
@@ -133,13 +134,14 @@ begin
         and a.attname = c.name and not a.attisdropped)
   ) then
     raise exception 'analytics_events lacks one of project_id, visitor_id, session_id, event_type, '
-      'event_label, created_at';
+      'event_label, created_at' using errcode = 'feature_not_supported';
   elsif (
     select atttypid not in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
     from pg_attribute
     where attrelid = 'public.analytics_events'::regclass and attname = 'created_at'
   ) then
-    raise exception 'analytics_events.created_at is no time: the rollup goes by it';
+    raise exception 'analytics_events.created_at is no time: the rollup goes by it'
+      using errcode = 'feature_not_supported';
   end if;
 end
 $$;
@@ -182,7 +184,8 @@ declare
   readers text;
 begin
   if kind not in ('r', 'p') then
-    raise exception 'analytics_events_hourly_agg is no table: rename it, or drop it, and migrate';
+    raise exception 'analytics_events_hourly_agg is no table: rename it, or drop it, and migrate'
+      using errcode = 'feature_not_supported';
   end if;
   if kind = 'r' then
     select string_agg(attname, ', ') into others from pg_attribute
@@ -199,12 +202,14 @@ begin
       and d.classid in ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_constraint'::regclass)
       and not exists (select from pg_constraint k where k.oid = d.objid and k.conrelid = before);
     if readers is not null then
-      raise exception 'analytics_events_hourly_agg is replaced by a partitioned table, and needed by: %',
-        readers using hint = 'drop what needs it, migrate, and create it again';
+      raise exception 'analytics_events_hourly_agg is replaced by a partitioned table, and needed by: '
+        '%. Drop what needs it, migrate, and create it again', readers
+        using errcode = 'feature_not_supported';
     end if;
     if others is not null then
       raise exception 'analytics_events_hourly_agg has columns that the rollup does not know: %', others
-        using hint = 'rename the table, and migrate: it is then made anew, from the events';
+        using errcode = 'feature_not_supported',
+          hint = 'rename the table, and migrate: it is then made anew, from the events';
     end if;
     alter table public.analytics_events_hourly_agg rename to analytics_events_hourly_agg_before;
   end if;
@@ -328,6 +333,7 @@ create table if not exists public.analytics_rollup_state (
   frozen_before timestamptz not null default '-infinity',
   compacted_before timestamptz not null default '-infinity',
   sets_from timestamptz not null default '-infinity',
+  compacted_at timestamptz,
   compact_after interval check (compact_after >= interval '1 day'),
   refreshed_at timestamptz
 );

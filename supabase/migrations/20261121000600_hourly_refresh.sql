@@ -74,7 +74,8 @@ end
 $$;
 
 -- Puts the triggers on the table and on each of its partitions: a statement that names a partition
--- fires only that one's. "Always": a restore or a replica's session counts as well.
+-- fires only that one's. "Always": a restore or a replica's session counts as well. Where rows went
+-- unwatched, everything is marked. Says how many triggers were missing.
 create or replace function public.analytics_rollup_watch()
 returns integer language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -82,6 +83,8 @@ declare
   operation text;
   name text;
   made integer := 0;
+  has_rows boolean;
+  unseen boolean := false;
 begin
   for of_table in
     select relid from pg_catalog.pg_partition_tree('public.analytics_events') union
@@ -103,8 +106,13 @@ begin
           else '' end);
       execute format('alter table %s enable always trigger %I', of_table, name);
       made := made + 1;
+      execute format('select exists (select from %s)', of_table) into has_rows;
+      unseen := unseen or has_rows;
     end loop;
   end loop;
+  if unseen then -- by nobody knows which changes
+    perform public.analytics_rollup_mark();
+  end if;
   return made;
 end
 $$;
@@ -606,4 +614,3 @@ $$;
 -- The triggers before the marks, in one transaction: every event is either marked by its writer or
 -- marked here.
 select public.analytics_rollup_watch();
-select public.analytics_rollup_mark();

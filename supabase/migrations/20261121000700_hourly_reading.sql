@@ -224,7 +224,7 @@ language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off
 set work_mem = '32MB' as $$
 declare
-  zone constant text := public.analytics_rollup_zone(in_project);
+  zone text;
   grain constant text :=
     case when of_grain = 'project' and only_type is not null then 'type' else of_grain end;
   of_type constant text := case when only_type is null then '' else ' and a.event_type = $3' end;
@@ -240,9 +240,11 @@ declare
   first timestamptz := from_at;
   last timestamptz := to_at;
 begin
+  in_project := public.analytics_project_key(in_project)::text; -- uuids are the same in capitals
   if (from_at < to_at and public.analytics_may_read(in_project)) is not true then
     return;
   end if;
+  zone := public.analytics_rollup_zone(in_project);
   if not (public.analytics_counts(from_at, in_project)
           and public.analytics_counts(to_at, in_project)) then
     raise exception 'from_at and to_at lie in the years 1 to 9999, and a project has 500 bytes at most'

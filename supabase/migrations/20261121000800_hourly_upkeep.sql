@@ -64,7 +64,7 @@ alter table public.analytics_project_zones enable always trigger analytics_rollu
 
 -- Of months that ended before `keep_from` only the daily rows are kept. In two steps, since a dropped
 -- partition is gone for readers with an older snapshot too: from the first run on nobody reads the
--- month's hourly rows, the next run (the next night's) drops them. A month whose days are not all
+-- month's hourly rows, a run an hour later drops them. A month whose days are not all
 -- counted, or count otherwise than its hours, stops it. Says how many months were dropped.
 create or replace function public.analytics_rollup_compact(keep_from timestamptz)
 returns integer language plpgsql
@@ -103,6 +103,7 @@ begin
       exit;
     end if;
     if after <= state.compacted_before then
+      continue when state.compacted_at > now() - interval '1 hour';
       foreach name in array array['analytics_events_hourly_agg', 'analytics_visitor_hour'] loop
         execute format('drop table if exists public.%I', name || to_char(first, '"_y"YYYY"m"MM'));
         execute format('delete from public.%I where hour_bucket >= %L and hour_bucket < %L',
@@ -135,7 +136,7 @@ begin
       exit;
     end if;
     update public.analytics_rollup_state
-    set compacted_before = greatest(compacted_before, after);
+    set compacted_before = greatest(compacted_before, after), compacted_at = now();
   end loop;
   return gone;
 end
@@ -156,8 +157,8 @@ begin
 end
 $$;
 
--- Counts a random sample of closed, clean hours again, and of days a sixth as many, and compares with
--- what is stored: one row per hour or day that differs, nothing if all is well.
+-- Counts a random sample of closed, clean hours again, of days, and of stretches of 2 to 31 days, and
+-- compares with what is stored, or answered: one row per hour, day or end of a stretch that differs.
 create or replace function public.analytics_rollup_check(sample integer default 24)
 returns table (hour_bucket timestamptz, day date, project_id text, stored bigint, counted bigint)
 language plpgsql
@@ -175,24 +176,36 @@ begin
   loop
     return query
     with fresh as (
-      select e.project_id::text collate "C" as project,
-        public.analytics_short(coalesce(e.event_type::text, ''), 500) as type,
-        quote_nullable(public.analytics_short(e.event_label::text, 1500)) as label, count(*) as n,
-        count(distinct hashtextextended(e.visitor_id::text, 0)) as visitors,
-        count(distinct hashtextextended(e.session_id::text, 0)) as sessions
-      from public.analytics_events e
-      where e.created_at >= hour and e.created_at < hour + interval '1 hour'
-        and octet_length(e.project_id::text) <= 500
-      group by 1, 2, 3
+      select project, type, quote_nullable(label) as label, grouping(label) as of_sets,
+        count(*) as n, count(distinct visitor) as visitors, count(distinct session) as sessions
+      from (
+        select e.project_id::text collate "C" as project,
+          public.analytics_short(coalesce(e.event_type::text, ''), 500) as type,
+          public.analytics_short(e.event_label::text, 1500) as label,
+          hashtextextended(e.visitor_id::text, 0) as visitor,
+          hashtextextended(e.session_id::text, 0) as session
+        from public.analytics_events e
+        where e.created_at >= hour and e.created_at < hour + interval '1 hour'
+          and octet_length(e.project_id::text) <= 500
+      ) as e
+      group by project, type, rollup (label)
     ), kept as (
       select h.project_id collate "C" as project, h.event_type as type,
-        quote_nullable(h.event_label) as label, h.event_count as n,
+        quote_nullable(h.event_label) as label, 0 as of_sets, h.event_count as n,
         h.unique_visitors as visitors, h.unique_sessions as sessions
       from public.analytics_events_hourly_agg h where h.hour_bucket = hour
+      union all
+      select v.project_id collate "C", v.event_type, quote_nullable(null::text), 1,
+        sum(h.event_count)::bigint, cardinality(v.visitors), cardinality(v.sessions)
+      from public.analytics_visitor_hour v
+      join public.analytics_events_hourly_agg h using (project_id, hour_bucket, event_type)
+      where v.hour_bucket = hour and v.hour_bucket >= state.sets_from
+      group by v.project_id, v.event_type, v.visitors, v.sessions
     )
     select hour, null::date, coalesce(f.project, k.project) collate "default",
-      coalesce(sum(k.n), 0)::bigint, coalesce(sum(f.n), 0)::bigint
-    from fresh f full join kept k using (project, type, label)
+      coalesce(sum(k.n) filter (where of_sets = 0), 0)::bigint,
+      coalesce(sum(f.n) filter (where of_sets = 0), 0)::bigint
+    from fresh f full join kept k using (project, type, label, of_sets)
     where (f.n, f.visitors, f.sessions) is distinct from (k.n, k.visitors, k.sessions)
       and not exists (select from public.analytics_rollup_dirty d where d.hour_bucket = hour)
     group by 1, 2, 3;
@@ -230,8 +243,13 @@ begin
       group by rollup (type, label)
     ), kept as (
       select d.grain, quote_nullable(d.event_type) as type, quote_nullable(d.event_label) as label,
-        d.event_count as n, d.unique_visitors as visitors, d.unique_sessions as sessions
+        d.event_count as n, case when cardinality(v.visitors) = d.unique_visitors
+          and cardinality(v.sessions) = d.unique_sessions then d.unique_visitors end as visitors,
+        d.unique_sessions as sessions
       from public.analytics_events_daily_agg d
+      left join public.analytics_visitor_day v on v.project_id = d.project_id and v.grain = d.grain
+        and v.day = d.day and quote_nullable(v.event_type) = quote_nullable(d.event_type)
+        and quote_nullable(v.event_label) = quote_nullable(d.event_label)
       where d.project_id = checked.project and d.day = checked.of_day
     )
     select null::timestamptz, checked.of_day, checked.project,
@@ -248,6 +266,30 @@ begin
           and m.hour_bucket < public.analytics_day_start(checked.of_day + 1, checked.zone)
           and (m.project_id is null or m.project_id = checked.project))
     having bool_or((f.n, f.visitors, f.sessions) is distinct from (k.n, k.visitors, k.sessions));
+  end loop;
+  for checked in
+    select a.project_id as project, a.day as of_day, a.day - 1 - (random() * 29)::integer as first_day,
+      public.analytics_rollup_zone(a.project_id) as zone
+    from public.analytics_events_daily_agg a
+    where a.grain = 'project' and a.day > (greatest(state.frozen_before, state.sets_from,
+      timestamptz '2000-01-01') + interval '31 days')::date
+    order by random() limit sample / 6
+  loop
+    return query
+    select null::timestamptz, checked.of_day, checked.project, t.event_count, e.n
+    from public.analytics_events_counted(checked.project,
+        public.analytics_day_start(checked.first_day, checked.zone),
+        public.analytics_day_start(checked.of_day + 1, checked.zone), 'total', 'project') as t
+    cross join (
+      select count(*) as n, count(distinct r.visitor_id::text) as visitors,
+        count(distinct r.session_id::text) as sessions
+      from public.analytics_events r
+      where r.project_id = public.analytics_project_key(checked.project)
+        and r.created_at >= public.analytics_day_start(checked.first_day, checked.zone)
+        and r.created_at < public.analytics_day_start(checked.of_day + 1, checked.zone)
+    ) as e
+    where (t.event_count, t.unique_visitors, t.unique_sessions)
+      is distinct from (e.n, e.visitors, e.sessions);
   end loop;
 end
 $$;
