@@ -16,6 +16,7 @@ import psycopg
 
 from bench.doctor import doctor
 from bench.hourly import hourly_backfill
+from bench.hourly_chaos import hourly_chaos
 from bench.hourly_ingest import hourly_ingest
 from bench.hourly_reading import hourly_reading
 from bench.hourly_refresh import hourly_refresh
@@ -41,6 +42,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "hourly-ingest": hourly_ingest,
     "hourly-refresh": hourly_refresh,
     "hourly-reading": hourly_reading,
+    "hourly-chaos": hourly_chaos,
 }
 
 

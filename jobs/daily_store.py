@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -44,9 +45,14 @@ def store(database: Database, master: Master, plan: Plan, failures: list[Failure
     try:
         stored = upsert_daily_analytics(database, master, plan.rows)
     except DatabaseError as error:
-        days = tuple(sorted({day for days in plan.rows.values() for day in days}))
-        sites = tuple(plan.rows)
-        failures.append(Failure(error.kind, "database", error.message, error.mend, sites, days))
+        together: dict[tuple[date, ...], list[SiteId]] = defaultdict(list)
+        for site_id, wanted in plan.rows.items():  # with --gaps, sites want different days
+            if wanted:
+                together[tuple(sorted(wanted))].append(site_id)
+        failures += [
+            Failure(error.kind, "database", error.message, error.mend, tuple(sites), days)
+            for days, sites in together.items()
+        ] or [Failure(error.kind, "database", error.message, error.mend)]
         return 0
     failures += [
         Failure(error.kind, "database", error.message, error.mend, (site_id,), days)

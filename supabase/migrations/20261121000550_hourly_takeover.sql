@@ -13,18 +13,18 @@ declare
   before constant regclass := to_regclass('public.analytics_events_hourly_agg_before');
   policy record;
   gift record;
-  first_row timestamptz;
-  last_row timestamptz;
+  has_rows boolean;
   kept_until timestamptz;
 begin
   perform set_config('timezone', 'UTC', true); -- a created_at without time zone is taken for UTC
   if before is null then
     return;
   end if;
-  execute 'select min(hour_bucket), max(hour_bucket) from public.analytics_events_hourly_agg_before'
-  into first_row, last_row;
-  if first_row is not null then
-    perform public.analytics_rollup_make_months(first_row, last_row);
+  execute 'select exists (select from public.analytics_events_hourly_agg_before)' into has_rows;
+  if has_rows then
+    execute 'select public.analytics_rollup_make_months(month, month) from ('
+      'select distinct date_trunc(''month'', hour_bucket) as month '
+      'from public.analytics_events_hourly_agg_before) as m';
     execute $copy$
       insert into public.analytics_events_hourly_agg (project_id, event_type, event_label,
         hour_bucket, event_count, unique_visitors, unique_sessions, created_at, updated_at)

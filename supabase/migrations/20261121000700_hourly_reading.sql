@@ -250,8 +250,9 @@ begin
     raise exception 'from_at and to_at lie in the years 1 to 9999, and a project has 500 bytes at most'
       using errcode = 'invalid_parameter_value';
   end if;
-  if granularity <> 'total' and to_at - from_at > interval '30 years' or
-    granularity in ('hour', '4 hours') and to_at - from_at > interval '2 years' then
+  if (to_at - from_at > case granularity when 'hour' then interval '100 days'
+      when '4 hours' then interval '400 days' when 'day' then interval '5 years'
+      when 'week' then interval '15 years' else interval '10000 years' end) then
     raise exception '% to % is too long for buckets of one %', from_at, to_at, granularity
       using errcode = 'invalid_parameter_value', hint = 'ask for a coarser granularity';
   end if;

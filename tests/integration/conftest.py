@@ -12,6 +12,7 @@ from storage.embedded import EmbeddedPostgres
 from tests.integration.databases import IDS, KINDS, TABLES_OF_A_USER, OpenStore, Store, open_store
 from tests.services.authorities import one_authority
 from tests.services.postgres import PostgresServer, folder_for_sockets
+from tests.services.postgres_cron import CronServer
 from tests.services.postgrest import PostgrestServer
 
 
@@ -79,3 +80,19 @@ def rest(open_a_store: OpenStore, quick_tries: None) -> Store:
 def over_psycopg(open_a_store: OpenStore, quick_tries: None) -> Store:
     """Postgres over TCP alone, which tries again at once."""
     return open_a_store("postgres", attempts=4)
+
+
+@pytest.fixture(scope="session")
+def cron_server() -> Iterator[CronServer]:
+    """Debian's PostgreSQL with pg_cron; tests that use it have the marks of test_pg_cron.py."""
+    with CronServer() as server:
+        yield server
+
+
+@pytest.fixture
+def cron_database(cron_server: CronServer) -> str:
+    """The only database in which pg_cron schedules, empty; the extension is not yet in it.
+
+    `cron_server.run_job` has a job run at once, and restarts the server: open a connection after.
+    """
+    return cron_server.fresh_database()

@@ -55,9 +55,26 @@ OURS = {
 }  # fmt: skip
 
 
+KEYS_OF_THE_ROLLUP = {
+    "analytics_events": {"id", "created_at"},
+    "analytics_events_hourly_agg": {"project_id", "hour_bucket", "event_type", "event_label"},
+    "analytics_events_daily_agg": {"project_id", "grain", "day", "event_type", "event_label"},
+    "analytics_visitor_hour": {"project_id", "hour_bucket", "event_type"},
+    "analytics_project_zones": {"project_id"},
+    "analytics_rollup_state": {"only_row"},
+}
+"""Policies it has only where there are Supabase's roles: test_row_level_security names them."""
+
+
 def check_schema_of_ours(schema: Schema | None) -> None:
     assert schema is not None
     assert {name: schema.tables[name] for name in OURS} == OURS
+    for name, key in KEYS_OF_THE_ROLLUP.items():
+        assert schema.tables[name].row_level_security
+        assert schema.tables[name].unique_keys == frozenset({frozenset(key)})
+    operations = ("delete", "insert", "truncate", "update")
+    watched = tuple(f"analytics_rollup_{operation}" for operation in operations)
+    assert schema.tables["analytics_events"].triggers == watched
     assert abs(schema.now - datetime.now(UTC)) < A_SECOND
 
 

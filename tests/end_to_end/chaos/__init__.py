@@ -10,9 +10,11 @@
 - stage.py: clocks, sites, arming and disarming: all of that for one sequence
 - machine.py, run.py: the rules, and how many sequences
 - imports.py, import_invariants.py, visits_said.py, visit_changes.py: the visit log's share of that
+- counts.py, count_invariants.py: the hourly rollup's: events are written, and counted
 
 The visit log has sites of its own in the same Matomo, and tables of its own in the same database;
-imports and nightly runs take turns in a sequence. Over REST an import is told that it cannot run.
+imports, counts and nightly runs take turns in a sequence. Over REST an import or a count is told
+that it cannot run. The rollup goes by the database's clock, which no sequence changes.
 
 A job that is added later (social) joins like this:
 

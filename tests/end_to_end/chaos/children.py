@@ -22,7 +22,7 @@ SECONDS = 30
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    [__name__, "jobs.daily_gsc", "jobs.visits", "storage.postgres", "storage.rest"]
+    [__name__, "jobs.daily_gsc", "jobs.visits", "jobs.hourly", "storage.postgres", "storage.rest"]
 )
 
 

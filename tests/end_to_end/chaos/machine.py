@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from sandbox.messages import Source
-from tests.end_to_end.chaos import plans
+from tests.end_to_end.chaos import counts, plans
+from tests.end_to_end.chaos.count_invariants import check_count, check_count_refused_over_rest
+from tests.end_to_end.chaos.counts import Count, a_count
 from tests.end_to_end.chaos.import_invariants import check_import, check_refused_over_rest
 from tests.end_to_end.chaos.imports import an_import
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.plans import Change, Plan, Profile
 from tests.end_to_end.chaos.recovery import check_recovery
 from tests.end_to_end.chaos.stage import Interruption, Stage
-from tests.end_to_end.chaos.stores import IMPORT_TABLES, TABLES
+from tests.end_to_end.chaos.stores import COUNT_TABLES, IMPORT_TABLES, TABLES
 from tests.end_to_end.chaos.together import check_together
 
 LATENCY_SECONDS = 0.01
@@ -132,6 +134,31 @@ def machine_of(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> type[RuleBa
             else:
                 (run, _), more = stage.twice(), {"alone": False}
             check_import(an_import(stage, plan, run, **more))
+            stage.well = True
+
+        @rule(count=counts.counts)
+        def a_count(self, count: Count) -> None:
+            """Events are written, and counted by hour and day."""
+            stage.well = False
+            if stage.store.kind == "rest":
+                count = Count(replace(count.plan, database=None), count.before)
+                check_count_refused_over_rest(a_count(stage, count))
+            else:
+                check_count(a_count(stage, count))
+            stage.forget_own_open_runs()
+            stage.well = True
+
+        @precondition(lambda self: stage.store.kind == "psycopg")
+        @rule(count=counts.counts, interruption=st.none() | while_it_writes(COUNT_TABLES))
+        def a_count_in_processes(self, count: Count, interruption: Interruption | None) -> None:
+            """One that gets a signal, or two at once, which share the work."""
+            stage.well = False
+            if interruption is not None:
+                plan, run, more = stage.interrupting(count.plan, interruption)
+                count = replace(count, plan=plan)
+            else:
+                (run, _), more = stage.twice(), {"alone": False}
+            check_count(a_count(stage, count, run, **more))
             stage.well = True
 
         def teardown(self) -> None:

@@ -60,8 +60,8 @@ def call_program(words: Sequence[str], settings: Settings, now: datetime) -> int
     logs.redact.add(settings.secrets())
     try:
         with quick():
-            if arguments.command == "visits":
-                return _visits(arguments, settings, now)
+            if arguments.command in commands.COMMANDS:
+                return _command(arguments, settings, now)
             with alerting(settings, "daily", now) as alerts:
                 return aggregator.nightly(arguments, settings, now, alerts)
     except InvalidSettings as error:
@@ -77,7 +77,7 @@ def call_program(words: Sequence[str], settings: Settings, now: datetime) -> int
         return A_BUG
 
 
-def _visits(arguments: argparse.Namespace, settings: Settings, now: datetime) -> int:
+def _command(arguments: argparse.Namespace, settings: Settings, now: datetime) -> int:
     """The command with settings and time of the test's in place of the machine's."""
     given = {
         "DATABASE_URL": settings.database_url,
@@ -91,7 +91,7 @@ def _visits(arguments: argparse.Namespace, settings: Settings, now: datetime) ->
 
     clock = SimpleNamespace(now=lambda _zone: now)
     with patch("commands.examined_settings", examined), patch("commands.datetime", clock):
-        return commands.visits(arguments)
+        return commands.COMMANDS[arguments.command](arguments)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""4. After the faults end, one run a window, or one import, brings the tables to the sources."""
+"""4. After the faults end, one run a window, import or count brings the tables to the sources."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 
+from tests.end_to_end.chaos.count_invariants import check_count_recovery
 from tests.end_to_end.chaos.import_invariants import check_import
 from tests.end_to_end.chaos.imports import recover
 from tests.end_to_end.chaos.invariants import check
@@ -33,6 +34,8 @@ def check_recovery(stage: Stage) -> None:
         assert evidence.outcome.status == 0, evidence.outcome.out
     if stage.log_touched and stage.store.kind == "psycopg":
         check_import_recovery(stage)
+    if stage.events_touched and stage.store.kind == "psycopg":
+        check_count_recovery(stage)
     problems = [*_differences(stage, days), *_left(stage)]
     assert not problems, "\n".join(problems)
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from sandbox import Fault
 from sandbox.faults import VISIT_KINDS
 from sandbox.messages import Source
+from tests.end_to_end.chaos.count_invariants import run_each_count_database_fault
 from tests.end_to_end.chaos.import_invariants import check_import
 from tests.end_to_end.chaos.imports import an_import
 from tests.end_to_end.chaos.invariants import check
@@ -83,6 +84,7 @@ def run_each_database_fault(stage: Stage) -> None:
     _one_night(stage, Plan(database=DatabaseFault("disk_full", at=2)))
     if stage.store.kind == "psycopg":
         run_each_import_database_fault(stage)
+        run_each_count_database_fault(stage)
 
 
 def _one_night(stage: Stage, plan: Plan) -> None:

@@ -92,6 +92,7 @@ class Stage:
         self.heard = Heard(world)
         self.world = world
         self.store = Store(kind, postgres, world)
+        self.events_touched = False
         self.begin(Profile(), self.now, range(1, 6))
 
     def begin(self, profile: Profile, now: datetime, sites: Any) -> None:
@@ -104,6 +105,9 @@ class Stage:
         self.log_touched: set[date] = set()
         self.log_upset: set[int] = set()
         self.log_due: set[int] = set()
+        if self.events_touched:
+            self.store.forget_events()
+        self.events_touched = False
         self._revision = 0
         self.well = True
         self._terminated = False

@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -43,6 +44,9 @@ DESTINATIONS = ("matomo", "visits_in_weeks")
 VISIT_LOG = "the visit log"
 IMPORT_TABLES = (VISIT_LOG, "visit_log_watermarks", "visit_log_tables", "aggregator_runs")
 
+HOURS = "analytics_events_hourly_agg"
+COUNT_TABLES = (HOURS, "analytics_events_daily_agg", "analytics_visitor_hour", "aggregator_runs")
+
 # SQLSTATE and words of a server's own.
 STATES = {
     "disk_full": ("53100", "could not extend file: No space left on device"),
@@ -74,6 +78,10 @@ KINDS = {
 IMPORT_KINDS = (
     *STATES, "row_refused", "slow_statement", "all_read_only",
     *(f"wire_{kind}" for kind in WIRE_KINDS),
+)  # fmt: skip
+
+COUNT_KINDS = (
+    *STATES, "slow_statement", "all_read_only", *(f"wire_{kind}" for kind in WIRE_KINDS),
 )  # fmt: skip
 
 TRIGGERS = """
@@ -127,6 +135,18 @@ create trigger chaos_row before insert on public.{table}
 """
     for table in DESTINATIONS
 )
+COUNT_TRIGGERS = "".join(
+    f"create trigger chaos before insert or update on public.{table} "
+    "for each statement execute function chaos.trip();"
+    for table in COUNT_TABLES[:-1]
+)
+FORGET_EVENTS = """
+truncate public.analytics_events, public.analytics_events_hourly_agg,
+  public.analytics_events_daily_agg, public.analytics_visitor_hour, public.analytics_visitor_day,
+  public.analytics_visitor_returns;
+truncate public.analytics_rollup_dirty, public.analytics_rollup_dirty_days,
+  public.analytics_rollup_dirty_returns;
+"""
 
 
 @dataclass(frozen=True)
@@ -160,6 +180,7 @@ class Store:
         self.admin.execute(TRIGGERS.encode())
         if kind == "psycopg":
             self.admin.execute(IMPORT_TRIGGERS.encode())
+            self.admin.execute(COUNT_TRIGGERS.encode())
         accounts, self._sites = seed.rows(world)
         self.admin.cursor().executemany(ACCOUNT, accounts)
         self._numbers = {seed.site_id(site): site for site in world.site_numbers}
@@ -190,6 +211,19 @@ class Store:
             for table in DESTINATIONS:
                 self.admin.execute(f"delete from public.{table}".encode())
             self.admin.execute(b"delete from public.visit_log_tables")
+
+    def forget_events(self) -> None:
+        """No event, nothing counted, nothing to count."""
+        self.admin.execute(FORGET_EVENTS.encode())
+
+    def write_events(self, statements: Iterable[str]) -> None:
+        """What the user's own code does to the events, on a connection of its own."""
+        with psycopg.connect(self._url, autocommit=True) as other:
+            for statement in statements:
+                other.execute(statement.encode())
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        return self.admin.execute(query.encode()).fetchall()
 
     def visits(self, table: str) -> Visits:
         """The rows of the visit log, by idVisit; over REST there is no such table."""
