@@ -182,6 +182,7 @@ class Machine:
 
     def _compare_at_the_end(self) -> None:
         before = len(self.report.differences)
+        self._server.wait()
         with self._connection() as connection:
             drain(connection)
             for project in (*PROJECTS, QUIET):
@@ -213,7 +214,6 @@ class Machine:
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         url = self._server.url(self._database)
-        # A server that was just killed takes a moment.
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
             yield connection
 

@@ -60,7 +60,7 @@ def ask_all(connection: Connection, project: str, chance: Chance, more: int) -> 
             first = day_start(today - timedelta(days=days), snapshot.zone)
             for grain in ("project", "type", "label"):
                 yield series_of(project, first, after, granularity, grain)
-        yield series_of(project, *questions.SINCE_EVER, "total", "label")
+        yield series_of(project, *questions.SINCE_EVER, "total", "project")
         for _ in range(more):
             yield random_question(chance, project, snapshot.zone)
 

@@ -42,6 +42,11 @@ class MortalServer(PostgresServer):
             else:
                 return
 
+    def wait(self) -> None:
+        """Until it answers, after a kill."""
+        assert self._process is not None
+        self._wait_until_it_answers(self._process)
+
     def kill_backend(self, choose: int) -> None:
         """kill -9 of one session: the postmaster ends all others and recovers."""
         with suppress(psycopg.OperationalError), psycopg.connect(self.url()) as connection:

@@ -78,8 +78,9 @@ class RolledBack(Exception):
 
 def write(connection: Connection, chance: Chance, tally: Counter[str], patience: float) -> None:
     """One transaction: one to three acts; some wait before they end, up to `patience` seconds."""
-    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if chance.yes(0.1) else None
     acts = [chance.any_of(ACTS) for _ in range(chance.choice((1, 1, 2, 3)))]
+    older = chance.yes(0.1) and not REFUSED_IN_OLD_SNAPSHOTS & set(acts)
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if older else None
     try:
         with connection.transaction():
             for act in acts:
