@@ -68,7 +68,10 @@ def refresh_events(
             )
         interruptible(first.upkeep, stop)
         if not run.nightly:
-            marked = interruptible(partial(first.mark, arguments.first, arguments.after), stop)
+            marked = interruptible(
+                partial(first.mark, arguments.first, arguments.after, days_too=not arguments.all),
+                stop,
+            )
             log.info("%s marked to be counted again", count(marked, "hour"))
             if not marked:
                 log.warning("no hour has events or rows there, or they are archived (frozen)")

@@ -14,7 +14,7 @@ from storage.retries import with_retries
 REFRESH = "call public.refresh_hourly(%s, make_interval(secs => %s))"
 MARK = """
 select public.analytics_rollup_mark(
-  coalesce(%s, '-infinity'::timestamptz), coalesce(%s, 'infinity'::timestamptz)) as hours
+  coalesce(%s, '-infinity'::timestamptz), coalesce(%s, 'infinity'::timestamptz), %s) as hours
 """
 LEFT = "select public.analytics_rollup_left(coalesce(%s, 'infinity'::timestamptz)) as left_over"
 HEALTH = """
@@ -66,9 +66,18 @@ class CronJob:
 class Rollup(PostgresCalls):
     """Methods raise DatabaseError (storage/errors.py)."""
 
-    def mark(self, first: datetime | None = None, after: datetime | None = None) -> int:
-        """Mark the hours of [first, after) to be counted again; without bounds, all. How many."""
-        return int(self._fetch(MARK, (first, after))[0]["hours"])
+    def mark(
+        self,
+        first: datetime | None = None,
+        after: datetime | None = None,
+        *,
+        days_too: bool = True,
+    ) -> int:
+        """Mark the hours of [first, after) to be counted again; without bounds, all. How many.
+
+        days_too: their days as well, though their hours turn out to be as they were.
+        """
+        return int(self._fetch(MARK, (first, after, days_too))[0]["hours"])
 
     def clock(self) -> datetime:
         """The database's time, which marks go by."""

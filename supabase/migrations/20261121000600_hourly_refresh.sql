@@ -151,9 +151,11 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 $$;
 
 -- Marks the UTC hours of [from_at, to_at), and the days that have rows there; says how many hours. The
--- way of a backfill and of a repair: whatever is wrong, marking mends it.
+-- way of a backfill and of a repair: whatever is wrong, marking mends it. Without `days_too` days are
+-- counted again only where their hours turn out to have changed.
 create or replace function public.analytics_rollup_mark(
-  from_at timestamptz default '-infinity', to_at timestamptz default 'infinity')
+  from_at timestamptz default '-infinity', to_at timestamptz default 'infinity',
+  days_too boolean default true)
 returns bigint language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
@@ -165,6 +167,9 @@ begin
   select hour from public.analytics_rollup_known_hours(from_at, to_at) as hour
   where hour >= frozen;
   get diagnostics marked = row_count;
+  if not days_too then
+    return marked;
+  end if;
   insert into public.analytics_rollup_dirty_days (project_id, day)
   select d.project_id, d.day from public.analytics_events_daily_agg d
   where d.grain = 'project'

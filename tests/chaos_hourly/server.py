@@ -49,7 +49,8 @@ class MortalServer(PostgresServer):
 
     def kill_backend(self, choose: int) -> None:
         """kill -9 of one session: the postmaster ends all others and recovers."""
-        with suppress(psycopg.OperationalError), psycopg.connect(self.url()) as connection:
+        gone = (psycopg.OperationalError, ProcessLookupError)
+        with suppress(*gone), psycopg.connect(self.url()) as connection:
             pids = [pid for (pid,) in connection.execute(BACKENDS)]
             if pids:
                 os.kill(pids[choose % len(pids)], signal.SIGKILL)
