@@ -63,7 +63,7 @@ stopped, else from STARTDATE, else the last INITIAL_OFFSET days; today included.
 
 HOURLY = """\
 Count analytics_events by hour and day, wherever something changed since they were last counted.
---all counts everything again: a backfill of any length, which goes on where it was stopped.
+--all counts every hour again: a backfill of any length, which goes on where it was stopped.
 """
 
 DAILY = """\
@@ -270,7 +270,11 @@ def _add_visits_options(visits: argparse.ArgumentParser) -> None:
 
 def _add_hourly_options(hourly: argparse.ArgumentParser) -> None:
     what = hourly.add_mutually_exclusive_group()
-    what.add_argument("--all", action="store_true", help="count every hour and day again")
+    what.add_argument(
+        "--all",
+        action="store_true",
+        help="count every hour again, and the days of those that changed",
+    )
     what.add_argument(
         "--check",
         action="store_true",

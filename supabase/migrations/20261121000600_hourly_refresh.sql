@@ -38,19 +38,10 @@ begin
   if tg_op = 'TRUNCATE' then
     perform public.analytics_rollup_check_isolation();
     perform public.analytics_rollup_mark();
-  elsif tg_op = 'INSERT' then
+  elsif tg_op in ('INSERT', 'DELETE') then
     with touched as materialized (
       select distinct public.analytics_rollup_hour(created_at) as hour, project_id::text as project
-      from new_rows where public.analytics_counts(created_at, project_id::text)
-    ), few as materialized (select count(*) <= 5000 as yes from touched)
-    insert into public.analytics_rollup_dirty (hour_bucket, project_id)
-    select hour, project from touched, few where yes
-    union all
-    select distinct hour, null from touched, few where not yes;
-  elsif tg_op = 'DELETE' then
-    with touched as materialized (
-      select distinct public.analytics_rollup_hour(created_at) as hour, project_id::text as project
-      from old_rows where public.analytics_counts(created_at, project_id::text)
+      from changed_rows where public.analytics_counts(created_at, project_id::text)
     ), few as materialized (select count(*) <= 5000 as yes from touched)
     insert into public.analytics_rollup_dirty (hour_bucket, project_id)
     select hour, project from touched, few where yes
@@ -100,8 +91,8 @@ begin
         'create or replace trigger %I after %s on %s %s for each statement '
         'execute function public.analytics_rollup_mark_changes()', name, operation, of_table,
         case operation
-          when 'insert' then 'referencing new table as new_rows'
-          when 'delete' then 'referencing old table as old_rows'
+          when 'insert' then 'referencing new table as changed_rows'
+          when 'delete' then 'referencing old table as changed_rows'
           when 'update' then 'referencing old table as old_rows new table as new_rows'
           else '' end);
       execute format('alter table %s enable always trigger %I', of_table, name);

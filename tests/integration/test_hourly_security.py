@@ -274,8 +274,8 @@ create temp table project as select p as project_id, a.id as account_id
 from account a, unnest(array['a', 'b', 'c']) p;
 create temp table analytics_events_hourly_agg as select 'a' as project_id;
 create temp table pg_roles as select 'authenticated'::name as rolname, true as rolsuper;
-create temp table new_rows as select 'c' as project_id, timestamptz '2026-05-31' as created_at;
-grant all on admin_users, account, project, pg_roles, new_rows, analytics_events_hourly_agg
+create temp table changed_rows as select 'c' as project_id, timestamptz '2026-05-31' as created_at;
+grant all on admin_users, account, project, pg_roles, changed_rows, analytics_events_hourly_agg
   to public;
 """
 TYPES = (
