@@ -19,6 +19,8 @@ where datname = current_database() and pid <> pg_backend_pid() and state = 'acti
   and backend_type in ('client backend', 'parallel worker')
 """
 
+HOURS_WAIT = "select exists (select from public.analytics_rollup_dirty)"
+
 MEGABYTE = 1024
 """In the kilobytes of /proc/PID/status."""
 
@@ -28,10 +30,12 @@ class Seen:
     """oldest_seconds: the longest that a statement was seen at work (EVERY_SECONDS apart).
 
     memory: seconds since the start, and private memory of all backends at work, in MB: what
-    they share with each other (shared_buffers) is not counted.
+    they share with each other (shared_buffers) is not counted. hours_seconds: until the last of the
+    marked hours was counted.
     """
 
     oldest_seconds: float = 0.0
+    hours_seconds: float = 0.0
     memory: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -76,7 +80,10 @@ class Watch:
                 total += _private_mb(pid)
                 if kind == "client backend":
                     self._seen.oldest_seconds = max(self._seen.oldest_seconds, age)
-            self._seen.memory.append((time.perf_counter() - started, total))
+            passed = time.perf_counter() - started
+            self._seen.memory.append((passed, total))
+            if self._connection.execute(HOURS_WAIT).fetchone() == (True,):
+                self._seen.hours_seconds = passed + EVERY_SECONDS
 
 
 def _private_mb(pid: int) -> float:
