@@ -17,6 +17,9 @@ from config_values import (
     parse_database_url,
     parse_day,
     parse_fernet_keys,
+    parse_graph_version,
+    parse_linkedin_url,
+    parse_linkedin_version,
     parse_matomo_sites,
     parse_matomo_url,
     parse_search_type,
@@ -39,12 +42,6 @@ RESERVED = (
     "VISITS_CRON",
     "HOURLY_CRON",
     "DASK_SCHEDULER",
-    "GRAPH_API_VERSION",
-    "LINKEDIN_VERSION",
-    "YOUTUBE_API_ENDPOINT",
-    "GRAPH_API_URL",
-    "INSTAGRAM_API_URL",
-    "LINKEDIN_API_URL",
 )
 """Names promised to jobs that are not built yet: documented in .env.example, read by nothing."""
 
@@ -104,6 +101,15 @@ class Settings:
     results_per_page: int = 500
     google_api_endpoint: str | None = None
     google_token_uri: str = "https://oauth2.googleapis.com/token"
+    graph_api_version: str = "v25.0"
+    graph_api_url: str = "https://graph.facebook.com"
+    instagram_api_url: str = "https://graph.instagram.com"
+    youtube_api_endpoint: str | None = None
+    linkedin_version: str = "202603"
+    linkedin_api_url: str = "https://api.linkedin.com"
+    linkedin_token_uri: str = "https://www.linkedin.com/oauth/v2/accessToken"
+    linkedin_client_id: str | None = None
+    linkedin_client_secret: str | None = field(default=None, repr=False)
     healthcheck_url: str | None = field(default=None, repr=False)
     alert_webhook_url: str | None = field(default=None, repr=False)
     libpq_secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -114,6 +120,7 @@ class Settings:
         url = urlsplit(self.database_url or "")
         in_query = parse_qs(url.query)
         found = [self.supabase_service_key, self.matomo_api_token, self.google_client_secret]
+        found += [self.linkedin_client_secret]
         found += [url.password, unquote(url.password or ""), *self.encryption_keys]
         found += self.libpq_secrets
         found += [*in_query.get("password", ()), *in_query.get("sslpassword", ())]
@@ -128,6 +135,11 @@ class Settings:
             "MATOMO_API_URL": self.matomo_api_url,
             "GOOGLE_API_ENDPOINT": self.google_api_endpoint,
             "GOOGLE_TOKEN_URI": self.google_token_uri,
+            "GRAPH_API_URL": self.graph_api_url,
+            "INSTAGRAM_API_URL": self.instagram_api_url,
+            "YOUTUBE_API_ENDPOINT": self.youtube_api_endpoint,
+            "LINKEDIN_API_URL": self.linkedin_api_url,
+            "LINKEDIN_TOKEN_URI": self.linkedin_token_uri,
             "HEALTHCHECK_URL": self.healthcheck_url,
             "ALERT_WEBHOOK_URL": self.alert_webhook_url,
         }
@@ -315,6 +327,20 @@ class _Reader:
             results_per_page=self.number("RESULTPERPAGE", default.results_per_page, 1, 100_000),
             google_api_endpoint=self.read("GOOGLE_API_ENDPOINT", parse_url),
             google_token_uri=self.read("GOOGLE_TOKEN_URI", parse_url) or default.google_token_uri,
+            graph_api_version=self.read("GRAPH_API_VERSION", parse_graph_version)
+            or default.graph_api_version,
+            graph_api_url=self.read("GRAPH_API_URL", parse_url) or default.graph_api_url,
+            instagram_api_url=self.read("INSTAGRAM_API_URL", parse_url)
+            or default.instagram_api_url,
+            youtube_api_endpoint=self.read("YOUTUBE_API_ENDPOINT", parse_url),
+            linkedin_version=self.read("LINKEDIN_VERSION", parse_linkedin_version)
+            or default.linkedin_version,
+            linkedin_api_url=self.read("LINKEDIN_API_URL", parse_linkedin_url)
+            or default.linkedin_api_url,
+            linkedin_token_uri=self.read("LINKEDIN_TOKEN_URI", parse_url)
+            or default.linkedin_token_uri,
+            linkedin_client_id=self.read("LINKEDIN_CLIENT_ID", parse_secret),
+            linkedin_client_secret=self.read("LINKEDIN_CLIENT_SECRET", parse_secret),
             healthcheck_url=self.read("HEALTHCHECK_URL", parse_alert_url),
             alert_webhook_url=self.read("ALERT_WEBHOOK_URL", parse_alert_url),
             libpq_secrets=self._libpq_secrets(),

@@ -57,6 +57,22 @@ def parse_supabase_url(text: str) -> str:
     return parse_url(parse_url(text).removesuffix("/rest/v1"))
 
 
+def parse_linkedin_url(text: str) -> str:
+    return parse_url(parse_url(text).removesuffix("/rest"))
+
+
+def parse_graph_version(text: str) -> str:
+    if not re.fullmatch(r"v[1-9][0-9]\.[0-9]", text):
+        raise ValueError("must be a version of the Graph API such as v25.0")
+    return text
+
+
+def parse_linkedin_version(text: str) -> str:
+    if not re.fullmatch(r"20[2-9][0-9](0[1-9]|1[0-2])", text):
+        raise ValueError("must be year and month of a version of LinkedIn's API such as 202603")
+    return text
+
+
 def parse_database_url(text: str) -> str:
     if text.startswith("embedded:"):
         if not text.removeprefix("embedded:"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 
 SiteId = str | int
 """Opaque: whatever type the user's `sites.id` has (uuid as text, or integer)."""
@@ -12,6 +13,8 @@ SiteId = str | int
 MATOMO_METRICS = ("matomo_visits",)
 GSC_METRICS = ("gsc_clicks", "gsc_impressions")
 METRICS = MATOMO_METRICS + GSC_METRICS
+
+SOCIAL_PLATFORMS = ("instagram", "facebook", "youtube", "linkedin")
 
 Master = dict[SiteId, dict[date, dict[str, int]]]
 """master[site][day] = {"matomo_visits": 12}: only what was fetched; a missing key is unknown."""
@@ -34,6 +37,42 @@ class GscAccount:
 
     id: SiteId
     refresh_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One active row of `platform_connections`; its tokens are as stored, perhaps encrypted.
+
+    platform: lower case. account_id: of the page, channel or organization, as the platform has it.
+    metadata: the user's own, and what this program notes of it (docs/social.md).
+    """
+
+    id: SiteId
+    user_id: str
+    platform: str
+    account_id: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(default="", repr=False)
+    token_expires_at: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One row of `analytics_snapshots`: a number of an account on a day. post_id is always NULL.
+
+    metric: as the API calls it; a part of one as `metric:part`. updated_at: when the value last
+    changed; None where it was not read.
+    """
+
+    user_id: str
+    platform: str
+    account_id: str
+    metric: str
+    day: date
+    value: int | float
+    metadata: Mapping[str, Any]
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from logs import printable
-from models import Failure, SiteId
+from models import SOCIAL_PLATFORMS, Failure, SiteId
 
 SITES_NAMED = 5
+SOCIAL = "social"
+"""The source of what concerns the social accounts of all platforms, or their rows."""
 
 
 def merge_failures(failures: Iterable[Failure], *, exact: bool = False) -> list[Failure]:
@@ -55,12 +57,17 @@ def describe_days(days: Sequence[date]) -> str:
     return f"{len(days)} days from {days[0]} to {days[-1]}"
 
 
-def name_sites(sites: Sequence[SiteId], names: Mapping[SiteId, str]) -> str:
+def name_sites(sites: Sequence[SiteId], names: Mapping[SiteId, str], what: str = "site") -> str:
     """`7 sites (a.example, b.example, … and 2 more)`; a site without a name by its id."""
     domains = sorted(printable(str(names.get(site) or site)) for site in sites)
     named = ", ".join(domains[:SITES_NAMED])
     more = len(sites) - SITES_NAMED
-    return f"{count(len(sites), 'site')} ({f'{named} and {more} more' if more > 0 else named})"
+    return f"{count(len(sites), what)} ({f'{named} and {more} more' if more > 0 else named})"
+
+
+def noun_of(source: str) -> str:
+    """What the `sites` of a source's failures are."""
+    return "connection" if source in (*SOCIAL_PLATFORMS, SOCIAL) else "site"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -73,7 +80,7 @@ def _whose(failure: Failure, names: Mapping[SiteId, str]) -> str:
     if failure.account is not None:
         parts.append(f"account {failure.account}")
     if failure.sites:
-        parts.append(name_sites(failure.sites, names))
+        parts.append(name_sites(failure.sites, names, noun_of(failure.source)))
     if failure.days:
         parts.append(describe_days(failure.days))
     return ", ".join(parts)

@@ -19,26 +19,38 @@ POLL_SECONDS = 0.1
 """How long a stop may go unnoticed while waiting for a result."""
 
 
+class _Lane(Generic[Result]):
+    """Tasks that share threads, and how many of them there are."""
+
+    def __init__(self) -> None:
+        # Last in, first out: a split request goes down to its single cell before others begin,
+        # so that a server which fails everything is found out after a few dozen requests.
+        self.tasks: queue.LifoQueue[Callable[[], Result] | None] = queue.LifoQueue()
+        self.started = 0
+        self.open = 0
+
+
 class Workers(Generic[Result]):
-    """Runs tasks on `threads` threads. One thread owns it: that one submits and reads results."""
+    """Runs tasks on `threads` threads. One thread owns it: that one submits and reads results.
+
+    Tasks of another lane have threads of their own: where all of one lane wait, others go on.
+    """
 
     def __init__(self, threads: int, stop: Stop) -> None:
         self._threads = threads
         self._stop = stop
-        # Last in, first out: a split request goes down to its single cell before others begin,
-        # so that a server which fails everything is found out after a few dozen requests.
-        self._tasks: queue.LifoQueue[Callable[[], Result] | None] = queue.LifoQueue()
+        self._lanes: dict[str, _Lane[Result]] = {}
         # Not a SimpleQueue: its time-out never ends when a signal's handler outlasts it.
-        self._done: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue()
-        self._started = 0
-        self._open = 0
+        self._done: queue.Queue[tuple[_Lane[Result], Result | None, BaseException | None]]
+        self._done = queue.Queue()
 
-    def submit(self, task: Callable[[], Result]) -> None:
-        self._open += 1
-        self._tasks.put(task)
-        if self._started < min(self._threads, self._open):
-            self._started += 1
-            threading.Thread(target=self._work, daemon=True).start()
+    def submit(self, task: Callable[[], Result], lane: str = "") -> None:
+        of_lane = self._lanes.setdefault(lane, _Lane())
+        of_lane.open += 1
+        of_lane.tasks.put(task)
+        if of_lane.started < min(self._threads, of_lane.open):
+            of_lane.started += 1
+            threading.Thread(target=self._work, args=(of_lane,), daemon=True).start()
 
     def results(self) -> Iterator[Result]:
         """Each task's result as it comes, until none is left or the run must stop.
@@ -46,27 +58,28 @@ class Workers(Generic[Result]):
         Tasks may be submitted while iterating. An exception of a task is a bug and is raised here.
         """
         try:
-            while self._open:
+            while any(lane.open for lane in self._lanes.values()):
                 try:
-                    result, bug = self._done.get(timeout=POLL_SECONDS)
+                    lane, result, bug = self._done.get(timeout=POLL_SECONDS)
                 except queue.Empty:
                     if self._stop.is_set():
                         return
                     continue
-                self._open -= 1
+                lane.open -= 1
                 if bug is not None:
                     raise bug
                 yield result  # type: ignore[misc]  # no bug, so it is a Result
         finally:
-            for _ in range(self._started):
-                self._tasks.put(None)
+            for lane in self._lanes.values():
+                for _ in range(lane.started):
+                    lane.tasks.put(None)
 
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
+    def _work(self, lane: _Lane[Result]) -> None:
+        while (task := lane.tasks.get()) is not None:
             try:
-                self._done.put((task(), None))
+                self._done.put((lane, task(), None))
             except BaseException as bug:
-                self._done.put((None, bug))
+                self._done.put((lane, None, bug))
 
 
 def interruptible(task: Callable[[], Result], stop: Stop) -> Result:

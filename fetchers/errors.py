@@ -8,9 +8,11 @@ FetchError
     Throttled       the server asks for fewer requests (429)
     QuotaExhausted  the account gets nothing more today
   CredentialsError  a token or key is refused: whoever holds the account mends it
+    NeedsReauth     ... for good: it is not tried again before it has changed
   AccessDenied      the credentials are good but may not see this: the source's administrator
     TargetDenied    ... this one target; asking for the others alone works
       TargetMisnamed  ... it is called what cannot be: whoever entered the site
+  MetricRefused     the API does not know a metric (any more): the others are asked without it
   SettingsError     an address or setting is wrong: whoever looks after this program
   UnexpectedAnswer  an answer of no known shape: look at what stands between, or report it
     AnswerTooLarge  ... one that does not end: asking for less at once may work
@@ -93,6 +95,10 @@ class CredentialsError(FetchError):
     kind = "credentials"
 
 
+class NeedsReauth(CredentialsError):
+    pass
+
+
 class AccessDenied(FetchError):
     kind = "permission"
 
@@ -103,6 +109,17 @@ class TargetDenied(AccessDenied):
 
 class TargetMisnamed(TargetDenied):
     kind = "settings"
+
+
+class MetricRefused(FetchError):
+    """names: the metrics, where the answer says which."""
+
+    kind = "retired metric"
+    default_mend = "nothing to do if it is optional; else update this program"
+
+    def __init__(self, message: str, *, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class SettingsError(FetchError):

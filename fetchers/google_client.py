@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -55,8 +56,8 @@ class SharedCredentials(Credentials):
     google-auth takes no lock (shared facts/gsc.md).
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(None, **kwargs)  # type: ignore[no-untyped-call]
+    def __init__(self, token: str | None = None, **kwargs: Any) -> None:
+        super().__init__(token, **kwargs)  # type: ignore[no-untyped-call]
         self._refreshing = threading.Lock()
         self._refused: google.auth.exceptions.RefreshError | None = None
 
@@ -90,6 +91,23 @@ class SharedCredentials(Credentials):
                 self.token = None
 
 
+@dataclass(frozen=True, slots=True)
+class GoogleApi:
+    """One of Google's APIs: its service as the discovery knows it, and what its errors mean.
+
+    name: as messages call it, where no address is configured.
+    """
+
+    name: str
+    service: str
+    version: str
+    sort_error: Callable[[HttpError, str], FetchError]
+    sort_token_error: Callable[[google.auth.exceptions.RefreshError], FetchError]
+
+
+SEARCH_CONSOLE = GoogleApi("Search Console", "searchconsole", "v1", api_error, token_error)
+
+
 class GoogleClient:
     """Sends requests of one account: `execute(client.service.sites().list())`."""
 
@@ -101,8 +119,10 @@ class GoogleClient:
         requests_per_minute: int,
         http: Http,
         api_host: str,
+        api: GoogleApi = SEARCH_CONSOLE,
     ) -> None:
         self.service = service
+        self._api = api
         self._credentials = credentials
         self._http = http
         self._api_host = api_host
@@ -137,6 +157,8 @@ class GoogleClient:
             try:
                 return self._guarded(lambda: self._send(request))
             except AccessTokenRefused:
+                if self._credentials.refresh_token is None:
+                    raise
                 if self._renewed and token == self._credentials.token:
                     raise
             # The token may have been revoked early: one forced refresh an account and run, by
@@ -190,9 +212,9 @@ class GoogleClient:
             try:
                 return send()
             except HttpError as error:
-                raise api_error(error, self._api_host) from None
+                raise self._api.sort_error(error, self._api_host) from None
             except google.auth.exceptions.RefreshError as error:
-                raise token_error(error) from None
+                raise self._api.sort_token_error(error) from None
             except google.auth.exceptions.TransportError as error:
                 raise Temporary(f"Google's token endpoint: {network_reason(error)}") from None
             except TimeoutError:
@@ -234,7 +256,7 @@ class GoogleClient:
 
 
 def get_google_client(
-    refresh_token: str,
+    refresh_token: str | None,
     *,
     client_id: str,
     client_secret: str,
@@ -242,23 +264,27 @@ def get_google_client(
     api_endpoint: str | None,
     requests_per_minute: int,
     http: Http,
+    api: GoogleApi = SEARCH_CONSOLE,
+    access_token: str | None = None,
 ) -> GoogleClient:
-    """Open one account: exchange its refresh token once and build the Search Console service.
+    """Open one account: exchange its refresh token once and build the API's service.
 
+    access_token: of an account without a refresh token; it is used as long as it is accepted.
     No scopes are sent: asking for more than was granted is refused (shared facts/gsc.md, OAuth).
 
     Raises:
         FetchError: as `GoogleClient.authorize`.
     """
     credentials = SharedCredentials(
+        access_token,
         refresh_token=refresh_token,
         token_uri=token_uri,
         client_id=client_id,
         client_secret=client_secret,
     )
     service = build(
-        "searchconsole",
-        "v1",
+        api.service,
+        api.version,
         http=httplib2.Http(timeout=http.timeout_seconds),  # replaced per thread at execute()
         static_discovery=True,
         cache_discovery=False,
@@ -269,7 +295,8 @@ def get_google_client(
         credentials,
         requests_per_minute=requests_per_minute,
         http=http,
-        api_host=urlsplit(api_endpoint).netloc if api_endpoint else "Search Console",
+        api_host=urlsplit(api_endpoint).netloc if api_endpoint else api.name,
+        api=api,
     )
     client.authorize()
     return client

@@ -45,7 +45,7 @@ def api_error(error: HttpError, host: str) -> FetchError:
     Account-wide: CredentialsError, AccessDenied, QuotaExhausted. Everywhere: SettingsError.
     The rest concerns the one property that was asked for.
     """
-    status, reasons, message = int(error.status_code), _reasons(error), _message(error)
+    status, reasons, message = int(error.status_code), reasons_of(error), _message(error)
     said = f"{host}: HTTP {status}{f': {message}' if message else ''}"
     retry_after = parse_retry_after(error.resp.get("retry-after"))
     if "dailyLimitExceeded" in reasons:
@@ -104,7 +104,7 @@ def _by_status(status: int, said: str, retry_after: float | None) -> FetchError:
     return UnexpectedAnswer(said)
 
 
-def _reasons(error: HttpError) -> set[str]:
+def reasons_of(error: HttpError) -> set[str]:
     """Reasons in errors[] (old style) and details[] (new style); an answer may have both."""
     try:
         body = json.loads(error.content)["error"]

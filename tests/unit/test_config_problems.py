@@ -15,6 +15,7 @@ SECRETS = {
     "SUPABASE_SERVICE_KEY": "sentinel-supabase",
     "MATOMO_API_TOKEN": "sentinel-matomo",
     "GOOGLE_CLIENT_SECRET": "sentinel-google",
+    "LINKEDIN_CLIENT_SECRET": "sentinel-linkedin",
     "ENCRYPTION_KEY": fernet_key(1),
     "DATABASE_URL": "postgresql://u:sentinel-database@db.example/d",
 }
@@ -59,6 +60,13 @@ def problems_of(environ: Mapping[str, str], needs: Collection[str] = ()) -> list
             for text in ("mysql://h/d", "embedded:", "host=h password=sentinel")
         ),
         ("PGDATABASE", "mysql://h/d"),
+        *(("GRAPH_API_VERSION", text) for text in ("25.0", "v25", "v0.0", "v25.0/me", "latest")),
+        *(("LINKEDIN_VERSION", text) for text in ("2026-03", "202613", "202600", "20260301", "v2")),
+        ("GRAPH_API_URL", "graph.facebook.com"),
+        ("INSTAGRAM_API_URL", "https://u:sentinel@graph.example"),
+        ("YOUTUBE_API_ENDPOINT", "youtube"),
+        ("LINKEDIN_API_URL", "https://linkedin.example/?token=sentinel"),
+        ("LINKEDIN_TOKEN_URI", "https//linkedin.example"),
     ],
 )
 def test_an_invalid_value_is_a_problem_that_names_its_variable(variable: str, text: str) -> None:

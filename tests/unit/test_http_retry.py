@@ -18,6 +18,8 @@ RETRYABLE: list[tuple[FetchError, bool]] = [
     (errors.Overloaded("x", retry=False), False),
     (errors.QuotaExhausted("x"), False),
     (errors.CredentialsError("x"), False),
+    (errors.NeedsReauth("x"), False),
+    (errors.MetricRefused("x"), False),
     (errors.AccessDenied("x"), False),
     (errors.TargetDenied("x"), False),
     (errors.BrokenOff("x"), True),

@@ -14,7 +14,17 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from logs import REPORT, Redactor, log, redact, report, report_error, set_up_logging
+from logs import (
+    EXCERPT_READS,
+    REPORT,
+    Redactor,
+    excerpt,
+    log,
+    redact,
+    report,
+    report_error,
+    set_up_logging,
+)
 
 SECRET = "sentinel/of+logs=1"
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -201,3 +211,10 @@ def _raised(error: BaseException) -> ExcInfo:
         raise error
     except BaseException as caught:
         return type(caught), caught, caught.__traceback__
+
+
+def test_an_excerpt_of_a_long_text_holds_no_half_of_a_secret() -> None:
+    secret = "sentinel-" + "s" * 100
+    redact.add([secret])
+    before = "word " + " " * (EXCERPT_READS - 5 - len(secret) // 2)
+    assert excerpt(before + secret + " more") == "word"
