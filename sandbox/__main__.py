@@ -8,6 +8,7 @@ import sys
 import threading
 
 from sandbox.server import Sandbox
+from sandbox.social_world import SocialWorld
 from sandbox.world import World
 
 
@@ -17,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with Sandbox(world_of(options), latency_seconds=options.latency, port=options.port) as sandbox:
+    social = SocialWorld(users=options.users, connections=options.connections)
+    world, latency = world_of(options), options.latency
+    with Sandbox(world, latency, options.port, social) as sandbox:
         for name, value in sandbox.environment().items():
             print(f"{name}={value}")
         print(f"READY {sandbox.port}", flush=True)
@@ -38,11 +41,14 @@ def world_of(options: argparse.Namespace) -> World:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
-        description="Stands in for Matomo and Google Search Console on one port of 127.0.0.1.",
+        description="Stands in for Matomo, Google Search Console, Instagram, Facebook, YouTube and "
+        "LinkedIn on one port of 127.0.0.1.",
         epilog="Example: python -m sandbox --sites 198 --accounts 5 --latency 0.1 --port 8099",
     )
     parser.add_argument("--sites", type=int, default=198, help="number of sites")
     parser.add_argument("--accounts", type=int, default=5, help="number of Google accounts")
+    parser.add_argument("--connections", type=int, default=300, help="social accounts")
+    parser.add_argument("--users", type=int, default=150, help="whose they are, two each")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--visits-per-day", type=int, help="of every site; default: as usual")

@@ -30,6 +30,7 @@ from sandbox.messages import (
     token_error,
     unauthenticated,
 )
+from sandbox.social_faults import KEPT_KINDS, SOCIAL_KINDS, social_answer
 
 Table = dict[int, dict[date, object]]
 Row = dict[str, Any]
@@ -81,7 +82,7 @@ GOOGLE_ERRORS = {
 
 def answer_instead(faults: Iterable[Fault], request: Request, call: Call) -> Answer | None:
     """The answer of the first fault which replaces the real one, None where none does."""
-    kept = CELL_KINDS | ROW_KINDS | DELIVERY_KINDS | CONSENT_KINDS | VISIT_KINDS
+    kept = CELL_KINDS | ROW_KINDS | DELIVERY_KINDS | CONSENT_KINDS | VISIT_KINDS | KEPT_KINDS
     for fault in faults:
         if fault.kind not in kept:
             return _http_answer(fault, request) or _api_answer(fault, request)
@@ -112,8 +113,11 @@ def _unavailable(fault: Fault) -> Answer:
 
 def _api_answer(fault: Fault, request: Request) -> Answer:
     by_source = {"matomo": _matomo_answer, "visits": _matomo_answer, "token": _token_answer}
-    answer = by_source.get(fault.source, _google_answer)(fault, request)
-    if fault.kind == "http_429" and fault.seconds is not None:
+    if fault.source in SOCIAL_KINDS:
+        answer = social_answer(fault)
+    else:
+        answer = by_source.get(fault.source, _google_answer)(fault, request)
+    if fault.kind in {"http_429", "linkedin_429"} and fault.seconds is not None:
         retry_after = {"Retry-After": f"{fault.seconds:g}"}
         return Answer(answer.status, answer.body, answer.content_type, retry_after)
     return answer

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from sandbox.messages import Call, Source
+from sandbox.social_faults import SOCIAL_KINDS
 
 # How an answer goes out, whatever it says.
 DELIVERY_KINDS = frozenset({"drop", "cut", "stall", "drip", "slow"})
@@ -95,6 +96,11 @@ KINDS: Mapping[Source, frozenset[str]] = {
     "sites": DELIVERY_KINDS | HTTP_KINDS | GOOGLE_KINDS,
     "query": DELIVERY_KINDS | HTTP_KINDS | GOOGLE_KINDS | ROW_KINDS,
 }
+"""Of Matomo and Search Console. Those of the social platforms are known under SOURCE_KINDS only."""
+SOURCE_KINDS: Mapping[Source, frozenset[str]] = {
+    **KINDS,
+    **{source: DELIVERY_KINDS | HTTP_KINDS | kinds for source, kinds in SOCIAL_KINDS.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,10 @@ class Fault:
     only. cells: more site-days than this are asked for; visits: more visits in one page.
     visit: the idVisit of the one to be spoiled; without it the one in the middle of each page. Of
     the matching requests, counted from 1: nth is that one alone, times the first so many, share an
-    evenly spread part. seconds: the wait of slow, stall and each byte of drip, and the Retry-After
-    of http_429.
+    evenly spread part. seconds: the wait of slow, stall and each byte of drip, the Retry-After of
+    http_429 and linkedin_429, and, in whole minutes, the wait that graph_8000x names.
+    At the social platforms, and where one of their refresh tokens is at "token", account is the
+    number of a connection.
     """
 
     source: Source
@@ -123,7 +131,7 @@ class Fault:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS.get(self.source, ()):
+        if self.kind not in SOURCE_KINDS.get(self.source, ()):
             raise ValueError(f"no fault {self.kind!r} at {self.source!r}")
         if self.kind == "too_many_cells" and self.cells is None:
             raise ValueError("too_many_cells needs cells")

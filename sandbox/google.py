@@ -26,6 +26,8 @@ from sandbox.messages import (
     unauthenticated,
 )
 from sandbox.revisions import Numbers
+from sandbox.social_access import SocialTokens
+from sandbox.social_youtube import YOUTUBE_SCOPE
 from sandbox.world import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN_PREFIX, World
 
 TOKEN_PATH = "/token"
@@ -35,10 +37,14 @@ MAX_ROW_LIMIT = 25_000
 
 
 class TokenEndpoint:
-    """Answers requests of /token and knows the access tokens it gave out."""
+    """Answers requests of /token and knows the access tokens it gave out.
 
-    def __init__(self, world: World, consents: ConsentPage) -> None:
+    YouTube channels ask here too, with the refresh tokens of their connections.
+    """
+
+    def __init__(self, world: World, consents: ConsentPage, social: SocialTokens) -> None:
         self._consents = consents
+        self._social = social
         self._account_of_refresh_token = {
             world.refresh_token(account): account for account in world.account_numbers
         }
@@ -53,7 +59,8 @@ class TokenEndpoint:
 
     def describe(self, request: Request) -> Call:
         form = dict(request.form)
-        account = self._account_of_refresh_token.get(form.get("refresh_token", ""))
+        token = form.get("refresh_token", "")
+        account = self._account_of_refresh_token.get(token) or self._channel(token)
         return Call("token", account=account or self._consents.account_of(form.get("code", "")))
 
     def answer(self, request: Request, call: Call, faults: Sequence[Fault]) -> Answer:
@@ -66,6 +73,8 @@ class TokenEndpoint:
             return token_error(400, "unsupported_grant_type", "Invalid grant_type.")
         if call.account is None:
             return token_error(400, "invalid_grant", REVOKED)
+        if self._channel(form["refresh_token"]):
+            return json_answer(200, self._tokens_of_connection(call.account))
         if form.get("scope", SCOPE) != SCOPE:
             return token_error(400, "invalid_scope", "Some requested scopes were not granted.")
         return json_answer(200, self._tokens(call.account, SCOPE))
@@ -82,6 +91,18 @@ class TokenEndpoint:
                 tokens["refresh_token"] = f"{REFRESH_TOKEN_PREFIX}{grant.account}-{number}"
                 self._account_of_refresh_token[tokens["refresh_token"]] = grant.account
         return json_answer(200, tokens)
+
+    def _channel(self, refresh_token: str) -> int | None:
+        return self._social.by_refresh_token(refresh_token, "youtube")
+
+    def _tokens_of_connection(self, connection: int) -> dict[str, Any]:
+        """Of a YouTube channel: its access token opens no Search Console."""
+        return {
+            "access_token": self._social.issue(connection, "access"),
+            "expires_in": TOKEN_SECONDS,
+            "scope": YOUTUBE_SCOPE,
+            "token_type": "Bearer",
+        }
 
     def _tokens(self, account: int, scope: str) -> dict[str, Any]:
         return {

@@ -15,7 +15,18 @@ from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-Source = Literal["matomo", "visits", "consent", "token", "sites", "query"]
+Source = Literal[
+    "matomo",
+    "visits",
+    "consent",
+    "token",
+    "sites",
+    "query",
+    "instagram",
+    "facebook",
+    "youtube",
+    "linkedin",
+]
 Pairs = list[tuple[str, str]]
 
 # PHP's max_input_vars: further form fields vanish without a word.
@@ -65,6 +76,7 @@ class Request:
 class Call:
     """What a request asks for: the numbers of the sites, the account, first and last day.
 
+    account: of Google, or a connection of the social platforms (sandbox/social_world.py).
     visits: the most of them that a page of the visit log may hold.
     """
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from sandbox.messages import Call, Request, Source
+from sandbox.social_world import PLATFORMS
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Records:
             },
             "by_account": {
                 source: _count(record.account for record in records if record.source == source)
-                for source in ("token", "sites", "query")
+                for source in ("token", "sites", "query", *PLATFORMS)
             },
             "most_in_flight": self.most_in_flight(),
         }

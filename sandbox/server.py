@@ -1,4 +1,4 @@
-"""The server: one port which stands in for Matomo and Google, in this process or as a program."""
+"""The server: one port which stands in for every remote API, in this process or as a program."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from sandbox.messages import (
 )
 from sandbox.records import Record, Records
 from sandbox.revisions import Numbers
+from sandbox.social import Social
+from sandbox.social_world import SocialWorld
 from sandbox.visit_control import change_visits, shown_visits
 from sandbox.visit_log import VisitLog
 from sandbox.world import CLIENT_ID, CLIENT_SECRET, MATOMO_TOKEN, Metric, World
@@ -43,9 +45,16 @@ class Sandbox:
     """The remote APIs of a world on a free port of 127.0.0.1, while the `with` block lasts.
 
     latency_seconds is slept before each API answer. The addresses hold from creation on.
+    social: the accounts of the social platforms; their clock is its own.
     """
 
-    def __init__(self, world: World, latency_seconds: float = 0.0, port: int = 0) -> None:
+    def __init__(
+        self,
+        world: World,
+        latency_seconds: float = 0.0,
+        port: int = 0,
+        social: SocialWorld | None = None,
+    ) -> None:
         self.world = world
         self.latency_seconds = latency_seconds
         self.faults = Faults()
@@ -53,8 +62,9 @@ class Sandbox:
         self.stopping = threading.Event()
         self._numbers = Numbers(world)
         self._matomo = Matomo(world, self._numbers)
+        self.social = Social(social or SocialWorld())
         self._consent_page = ConsentPage(world)
-        self._tokens = TokenEndpoint(world, self._consent_page)
+        self._tokens = TokenEndpoint(world, self._consent_page, self.social.tokens)
         self._search_console = SearchConsole(world, self._numbers, self._tokens)
         self._server = Server((HOST, port), self.answer, self.stopping, world.now)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -89,6 +99,7 @@ class Sandbox:
             "GOOGLE_CLIENT_SECRET": CLIENT_SECRET,
             "GOOGLE_API_ENDPOINT": self.google_url,
             "GOOGLE_TOKEN_URI": self.token_url,
+            **self.social.environment(self.url),
         }
 
     def requests(self) -> list[Record]:
@@ -117,11 +128,12 @@ class Sandbox:
         self._matomo.unblock()
 
     def reset(self) -> None:
-        """Back to the world as it was: no faults, revisions, failed logins or records."""
+        """Back to the world as it was: no faults, revisions, failed logins, new tokens, records."""
         self.faults.clear()
         self._numbers.clear()
         self.visit_log.clear()
         self.unblock()
+        self.social.reset()
         self.records.clear()
 
     def answer(self, request: Request) -> tuple[Answer, Fault | None]:
@@ -129,6 +141,7 @@ class Sandbox:
         api = self._api(request.path)
         if api is None:
             return self._control(request), None
+        self.social.watch(request)
         call = api.describe(request)
         arrived_at = self.records.begin(call)
         status = 500
@@ -154,7 +167,7 @@ class Sandbox:
             return self._tokens
         if path == SITES_PATH or (path.startswith(SITES_PATH) and path.endswith(QUERY_PATH)):
             return self._search_console
-        return None
+        return self.social.api(path)
 
     def _control(self, request: Request) -> Answer:
         """The requests by which another process drives the sandbox."""
@@ -166,7 +179,8 @@ class Sandbox:
     def _controlled(self, request: Request) -> Answer:
         match request.method, request.path:
             case "GET", "/sandbox/requests":
-                return json_answer(200, self.records.summary())
+                seen = {"leaks": self.social.leaks, "trapped": self.social.trapped}
+                return json_answer(200, {**self.records.summary(), **seen})
             case "POST", "/sandbox/faults":
                 self.faults.replace([Fault.from_json(fault) for fault in request.json])
             case "POST", "/sandbox/numbers":
@@ -176,6 +190,9 @@ class Sandbox:
                 return json_answer(200, shown_visits(self.visit_log, dict(request.query)))
             case "POST", "/sandbox/visits":
                 done = [change_visits(self.visit_log, change) for change in request.json]
+                return json_answer(200, {"result": "success", "values": done})
+            case "POST", "/sandbox/social":
+                done = [self.social.change(change) for change in request.json]
                 return json_answer(200, {"result": "success", "values": done})
             case "POST", "/sandbox/reset":
                 self.reset()

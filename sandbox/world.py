@@ -155,19 +155,19 @@ class World:
         """Matomo's visits; about 3 % of the days are zero, none with visits_per_day."""
         if self.visits_per_day is not None:
             return self.visits_per_day
-        if _hash("visits-zero", site, day) % 100 < ZERO_DAYS_PERCENT:
+        if hashed("visits-zero", site, day) % 100 < ZERO_DAYS_PERCENT:
             return 0
         return max(1, round(_usual_day(site) * _swing("visits", site, day)))
 
     def impressions(self, site: int, day: date) -> int:
         """Search Console's impressions; 0 (about 3 % of the days) means that no row exists."""
-        if _hash("search-zero", site, day) % 100 < ZERO_DAYS_PERCENT:
+        if hashed("search-zero", site, day) % 100 < ZERO_DAYS_PERCENT:
             return 0
         return max(1, round(14 * _usual_day(site) * _swing("impressions", site, day)))
 
     def clicks(self, site: int, day: date) -> int:
         """Search Console's clicks, 1 to 7 % of the impressions."""
-        rate = 0.01 + _hash("clicks", site, day) % 600 / 10_000
+        rate = 0.01 + hashed("clicks", site, day) % 600 / 10_000
         return int(self.impressions(site, day) * rate)
 
     def number(self, metric: Metric, site: int, day: date) -> int:
@@ -191,7 +191,8 @@ class World:
         return "final"
 
 
-def _hash(name: str, site: int, day: date | None = None) -> int:
+def hashed(name: str, site: int, day: date | None = None) -> int:
+    """The same number for the same words each time, 31 bits, spread evenly."""
     # CRC-32 alone maps neighbouring days to related numbers; the multiplication mixes them.
     mixed = zlib.crc32(f"{name}/{site}/{day}".encode()) * 0x9E3779B97F4A7C15
     return (mixed >> 32) & 0x7FFFFFFF
@@ -199,9 +200,9 @@ def _hash(name: str, site: int, day: date | None = None) -> int:
 
 def _usual_day(site: int) -> float:
     """Visits of an ordinary weekday: between 5 and about 1,700, small sites as often as large."""
-    return 5 * 1.06 ** (_hash("size", site) % 100)
+    return 5 * 1.06 ** (hashed("size", site) % 100)
 
 
 def _swing(name: str, site: int, day: date) -> float:
     """The day of the week, and up to 30 % more or less."""
-    return WEEKDAYS[day.weekday()] * (0.7 + _hash(name, site, day) % 601 / 1000)
+    return WEEKDAYS[day.weekday()] * (0.7 + hashed(name, site, day) % 601 / 1000)
