@@ -6,19 +6,32 @@ The only rule that both must keep: a number that was not fetched is never writte
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from config import HOME, Settings
-from models import METRICS, GscAccount, Master, Site, SiteId, StoredDay, Window
-from storage.errors import DatabaseError, RowsRefused
+from models import (
+    METRICS,
+    Connection,
+    GscAccount,
+    Master,
+    Site,
+    SiteId,
+    Snapshot,
+    StoredDay,
+    Window,
+)
+from storage.chunks import store_in_chunks
+from storage.errors import DatabaseError
 from storage.rows import Row
 from storage.runs import RunRecord, StoredRun
 from storage.schema import Schema
+from storage.social_rows import Which, sorted_once
 
 if TYPE_CHECKING:
     from storage.rollup import Rollup
@@ -32,11 +45,13 @@ EMBEDDED = "embedded:"
 class Database(Protocol):
     """What every database here can do. Methods raise DatabaseError (storage/errors.py).
 
-    chunk_rows: how many rows one `upsert_rows` should get at most. transactional: whether
-    `in_one_transaction` takes everything back when its work fails.
+    chunk_rows: how many rows one `upsert_rows` should get at most; chunk_snapshots: the same of
+    `upsert_snapshots`. transactional: whether `in_one_transaction` takes everything back when its
+    work fails.
     """
 
     chunk_rows: int
+    chunk_snapshots: int
     transactional: bool
 
     def close(self) -> None: ...
@@ -47,8 +62,23 @@ class Database(Protocol):
     def read_days(
         self, window: Window, site_ids: Sequence[SiteId] = (), *, times: bool = False
     ) -> Iterator[StoredDay]: ...
-    def in_one_transaction(self, work: Callable[[], T]) -> T: ...
+    def in_one_transaction(self, work: Callable[[], T], *, table: str = ...) -> T: ...
     def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None: ...
+    def read_connections(self, *, inactive_too: bool = False) -> list[Connection]: ...
+    def read_snapshots(self, window: Window) -> Iterator[Snapshot]: ...
+    def upsert_snapshots(self, rows: Sequence[Snapshot]) -> None: ...
+    def replace_connection_token(
+        self, connection_id: SiteId, which: Which, old: str, new: str
+    ) -> bool: ...
+    def renew_connection_token(
+        self,
+        connection_id: SiteId,
+        old_access: str,
+        new: str,
+        expires_at: datetime | None,
+        new_refresh: str | None,
+    ) -> bool: ...
+    def mark_connection(self, connection_id: SiteId, mark: Mapping[str, Any] | None) -> None: ...
     def insert_run(self, record: RunRecord) -> SiteId: ...
     def update_run(self, run_id: SiteId, record: RunRecord) -> None: ...
     def read_open_runs(self, job: str) -> list[tuple[SiteId, datetime, dict[str, Any]]]: ...
@@ -79,6 +109,31 @@ class Stored:
         for row in rows:
             days[row[1]].append(row[0])
         self.refused += [(site_id, tuple(of_site), error) for site_id, of_site in days.items()]
+
+
+AccountKey = tuple[str, str, str]
+"""(user_id, platform, account_id)."""
+
+
+@dataclass(slots=True)
+class StoredSnapshots:
+    """What became of an upsert: rows as the table has them now (those that were the same count
+    too), and per account the days of rows not written, with why."""
+
+    rows: int = 0
+    refused: list[tuple[AccountKey, tuple[date, ...], DatabaseError]] = field(default_factory=list)
+    gave_up: DatabaseError | None = None
+
+    def refuse(self, rows: Sequence[Snapshot], error: DatabaseError) -> None:
+        days: dict[AccountKey, set[date]] = defaultdict(set)
+        for row in rows:
+            days[account_key(row)].add(row.day)
+        self.refused += [(key, tuple(sorted(found)), error) for key, found in days.items()]
+
+
+def account_key(row: Snapshot) -> AccountKey:
+    """Whose row it is."""
+    return (row.user_id, row.platform, row.account_id)
 
 
 @contextmanager
@@ -176,12 +231,14 @@ def upsert_daily_analytics(
     def store() -> Stored:
         stored = Stored()
         for metrics, rows in groups.items():
-            for start in range(0, len(rows), database.chunk_rows):
-                chunk = rows[start : start + database.chunk_rows]
-                if stored.gave_up is not None:
-                    stored.refuse(chunk, stored.gave_up)
-                else:
-                    _store_chunk(database, metrics, chunk, stored)
+            store_in_chunks(
+                rows,
+                database.chunk_rows,
+                partial(database.upsert_rows, metrics),
+                _site_of,
+                stored,
+                transactional=database.transactional,
+            )
         return stored
 
     return database.in_one_transaction(store)
@@ -204,30 +261,31 @@ def group_rows(
     return groups
 
 
-def _store_chunk(
-    database: Database, metrics: Sequence[str], rows: Sequence[Row], stored: Stored
-) -> None:
-    """Store rows all at once; where some are refused, halve until those are alone.
+def _site_of(row: Row) -> SiteId:
+    return row[1]
 
-    Rows are sorted by site, and halved between sites first: a deleted site's rows go together.
+
+def store_snapshots(database: Database, rows: Iterable[Snapshot]) -> StoredSnapshots:
+    """Write snapshots; of several with one key the last. A refused row is found by halving and
+    named; all others are stored.
+
+    Raises:
+        DatabaseError: the database is unavailable or refuses everything, and nothing is stored.
     """
-    try:
-        database.upsert_rows(metrics, rows)
-        stored.rows += len(rows)
-    except RowsRefused as error:
-        sites = list(dict.fromkeys(row[1] for row in rows))
-        if len(sites) == 1 and (len(rows) == 1 or error.whole_site):
-            stored.refuse(rows, error)
-            return
-        if len(sites) > 1:
-            first_half = set(sites[: len(sites) // 2])
-            middle = sum(row[1] in first_half for row in rows)
-        else:
-            middle = len(rows) // 2
-        _store_chunk(database, metrics, rows[:middle], stored)
-        _store_chunk(database, metrics, rows[middle:], stored)
-    except DatabaseError as error:
-        if database.transactional or not stored.rows:
-            raise
-        stored.refuse(rows, error)  # what earlier requests stored stays stored
-        stored.gave_up = error
+    in_order = sorted_once(rows)
+
+    def store() -> StoredSnapshots:
+        stored = StoredSnapshots()
+        store_in_chunks(
+            in_order,
+            database.chunk_snapshots,
+            database.upsert_snapshots,
+            account_key,
+            stored,
+            transactional=database.transactional,
+        )
+        return stored
+
+    if not in_order:
+        return StoredSnapshots()
+    return database.in_one_transaction(store, table="analytics_snapshots")

@@ -1,4 +1,4 @@
-"""`aggregator.py tokens`: add a refresh token, encrypt what is stored plain, change the key."""
+"""`aggregator.py tokens`: add a token, encrypt what is stored plain, change the key."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from jobs.run_failures import CannotRun
 from jobs.standard_input import read_line
 from jobs.stored_tokens import (
     UnreadableToken,
+    check_kind,
     decrypt,
     encrypt,
     find_account,
+    find_connection,
     is_encrypted,
     is_under_newest_key,
     refusal,
+    store_connection_token,
     store_token,
 )
 from logs import redact, report, report_error
 from storage.errors import RowsRefused
+from storage.social_rows import Which
 from summary import count
 
 PASSES = 3
@@ -61,6 +65,9 @@ def change_tokens(arguments: argparse.Namespace, settings: Settings) -> int:
     Raises:
         CannotRun, DatabaseError.
     """
+    if arguments.action == "add" and arguments.connection is not None:
+        which: Which = "refresh" if arguments.refresh else "access"
+        return add_connection_token(settings, arguments.connection, which, sys.stdin)
     if arguments.action == "add":
         return add_token(settings, arguments.account, sys.stdin)
     keys = settings.encryption_keys
@@ -90,26 +97,59 @@ def add_token(settings: Settings, account_id: str | None, source: TextIO | None)
     return COMPLETE
 
 
+def add_connection_token(
+    settings: Settings, connection_id: str, which: Which, source: TextIO | None
+) -> int:
+    """Store the token that `source` holds in place of this connection's access or refresh token.
+
+    Raises:
+        CannotRun: no such connection, or no token of a kind that it uses. DatabaseError.
+    """
+    keys = settings.encryption_keys
+    with open_database(settings) as database:
+        check_kind(find_connection(database, connection_id), which)
+        token = read_token(
+            source,
+            keys,
+            what=f"{which} token",
+            mend=f"pass the connection's {which} token on standard input",
+        )
+        stored_as = store_connection_token(database, token, keys, connection_id, which)
+    report(f"Stored, encrypted: {which} token of connection {stored_as}", connection=stored_as)
+    return COMPLETE
+
+
 def read_refresh_token(source: TextIO | None, keys: Sequence[str]) -> str:
-    """One refresh token from a pipe, or typed unseen at a terminal; one encrypted by us will do.
+    """One refresh token of Google's, as `read_token` reads it.
 
     Raises:
         CannotRun: there is none, or it is something else.
     """
-    text = read_line(source, hidden_prompt="Refresh token: ")
+    mend = "pass one refresh token (1//…) on standard input, or run connect-gsc"
+    token = read_token(source, keys, what="refresh token", mend=mend)
+    for beginning, what in NO_REFRESH_TOKENS.items():
+        if token.startswith(beginning):
+            raise CannotRun(f"this is {what}, which does not last", mend)
+    return token
+
+
+def read_token(source: TextIO | None, keys: Sequence[str], *, what: str, mend: str) -> str:
+    """One token from a pipe, or typed unseen at a terminal; one encrypted by us will do.
+
+    Raises:
+        CannotRun: there is none, or it is something else; with `mend`.
+    """
+    text = read_line(source, hidden_prompt=f"{what.capitalize()}: ")
     redact.add([text])
     text = text.strip("\"'")
     redact.add([text])
-    mend = "pass one refresh token (1//…) on standard input, or run connect-gsc"
     if source is not None and not source.isatty() and read_line(source):
         raise CannotRun("standard input holds more than one line", mend)
     if not text:
         raise CannotRun("standard input holds no token", mend)
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise CannotRun("a refresh token is one word of ASCII characters: this is not", mend)
-    for beginning, what in NO_REFRESH_TOKENS.items():
-        if text.startswith(beginning):
-            raise CannotRun(f"this is {what}, which does not last", mend)
+        article = "an" if what.startswith("a") else "a"
+        raise CannotRun(f"{article} {what} is one word of ASCII characters: this is not", mend)
     try:
         return decrypt(text, keys)
     except UnreadableToken:
@@ -117,10 +157,25 @@ def read_refresh_token(source: TextIO | None, keys: Sequence[str]) -> str:
 
 
 def stored_tokens(database: Database) -> Iterator[StoredToken]:
-    """Every token that this program stores; a further table joins here."""
+    """Every token that this program stores; a further table joins here.
+
+    Those of connections that are switched off too: they may be switched on again, and the key they
+    are under is dropped meanwhile.
+    """
     for account in database.read_gsc_accounts():
         replace = partial(database.replace_gsc_token, account.id)
         yield StoredToken(f"account {account.id}", account.refresh_token, replace)
+    if database.lacks_columns("platform_connections", ("id",)):
+        return
+    for connection in database.read_connections(inactive_too=True):
+        tokens: tuple[tuple[Which, str], ...] = (
+            ("access", connection.access_token),
+            ("refresh", connection.refresh_token),
+        )
+        for which, stored in tokens:
+            if stored.strip():  # many have one of the two
+                replace = partial(database.replace_connection_token, connection.id, which)
+                yield StoredToken(f"connection {connection.id}, {which} token", stored, replace)
 
 
 def is_fine_for(action: str, keys: Sequence[str]) -> Callable[[str], bool]:
@@ -181,8 +236,9 @@ def _report_rest(action: str, outcome: Outcome, keys: Sequence[str]) -> int:
         report_error(
             "Left as they are:",
             [f"{place}: {why}" for place, why in failed.items()],
-            "add the missing key to ENCRYPTION_KEY (a comma list, newest first), or renew the "
-            "consent: connect-gsc --account ID; drop no key before all are readable",
+            "add the missing key to ENCRYPTION_KEY (a comma list, newest first), or store a new "
+            "token: connect-gsc --account ID, tokens --add --connection ID; drop no key before all "
+            "are readable",
         )
         return INCOMPLETE
     if action == "rotate" and len(keys) > 1:

@@ -45,15 +45,26 @@ class MissingRelation(DatabaseRefused):
 
 
 class RowsRefused(DatabaseError):
-    """`whole_site`: the reason lies with the site (it was deleted), so all its days share it."""
+    """whole_site: the reason lies with the site (it was deleted), so all its days share it;
+    whole_user: with the user, so that all rows of their accounts do."""
 
     kind = "rejected"
     default_mend = "see the database's message; the other rows are stored"
 
-    def __init__(self, message: str, *, whole_site: bool = False) -> None:
-        mend = "the site is gone from the table sites: nothing to do if it was deleted"
-        super().__init__(message, mend=mend if whole_site else None)
+    def __init__(self, message: str, *, whole_site: bool = False, whole_user: bool = False) -> None:
+        mend = None
+        if whole_site:
+            mend = "the site is gone from the table sites: nothing to do if it was deleted"
+        elif whole_user:
+            mend = "the user is gone: set is_active of their platform_connections to false"
+        super().__init__(message, mend=mend)
         self.whole_site = whole_site
+        self.whole_user = whole_user
+
+    @property
+    def of_owner(self) -> bool:
+        """Whether all rows of one owner share the reason."""
+        return self.whole_site or self.whole_user
 
 
 class HoursRefused(DatabaseError):
@@ -89,13 +100,18 @@ def from_sqlstate(code: str, message: str) -> DatabaseError:
     if code == "HR001":
         return HoursRefused(said)
     if code.startswith(ROW_CLASSES):
-        of_site = code == FOREIGN_KEY_VIOLATION and "(site_id)" in message
-        return RowsRefused(f"the database refused a row ({code}): {said}", whole_site=of_site)
+        gone = code == FOREIGN_KEY_VIOLATION
+        return RowsRefused(
+            f"the database refused a row ({code}): {said}",
+            whole_site=gone and "(site_id)" in message,
+            whole_user=gone and "(user_id)" in message,
+        )
     if code in ("42P01", "42703", "42883"):
         return MissingRelation(f"the database lacks something ({code}): {said}")
     if code == "42P10":
         return DatabaseRefused(
-            "a table has no unique key to find its rows again by (daily_analytics: date, site_id)",
+            "a table has no unique key to find its rows again by (daily_analytics: date, site_id; "
+            "analytics_snapshots: the seven columns of the migration social)",
             mend=MIGRATE,
         )
     if code == "42501":

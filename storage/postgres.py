@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,12 +13,12 @@ from psycopg import sql
 
 from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
 from storage.errors import MissingRelation
-from storage.postgres_calls import PostgresCalls
 from storage.retries import with_retries
 from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
 from storage.runs import COLUMNS as RUN_COLUMNS
 from storage.runs import RunRecord, StoredRun, parse_run
 from storage.schema import Schema, parse_schema
+from storage.social_postgres import SocialPostgres
 
 T = TypeVar("T")
 
@@ -25,8 +26,13 @@ WRITE_LOCK = 7_206_201_120_261_120
 """Advisory lock of everything that writes daily_analytics: two runs at once would otherwise take
 their row locks in different orders and dead-lock."""
 
+SNAPSHOT_LOCK = 7_206_201_120_261_122
+"""The same of analytics_snapshots."""
 
-class PostgresDatabase(PostgresCalls):
+LOCKS = {"daily_analytics": WRITE_LOCK, "analytics_snapshots": SNAPSHOT_LOCK}
+
+
+class PostgresDatabase(SocialPostgres):
     """The user's own Postgres, or the embedded one."""
 
     chunk_rows = 50_000  # each costs a stage; more bring nothing (bench, upsert)
@@ -84,12 +90,13 @@ class PostgresDatabase(PostgresCalls):
             numbers = {metric: row[metric] for metric in METRICS}
             yield StoredDay(parse_id(row["site_id"]), row["date"], numbers, row.get("updated_at"))
 
-    def in_one_transaction(self, work: Callable[[], T]) -> T:
-        """Run `work` in one transaction; the whole of it again after a lost connection."""
+    def in_one_transaction(self, work: Callable[[], T], *, table: str = "daily_analytics") -> T:
+        """Run `work`, which writes to `table`, in one transaction; the whole of it again after a
+        lost connection."""
 
         def attempt(connection: psycopg.Connection[Any]) -> T:
             with connection.transaction():
-                self._guarded(_begin_writing)
+                self._guarded(partial(_begin_writing, lock=LOCKS[table]))
                 return work()
 
         # Each statement has its limit, the whole has none: a large backfill takes its time.
@@ -187,8 +194,8 @@ class PostgresDatabase(PostgresCalls):
         return False
 
 
-def _begin_writing(connection: psycopg.Connection[Any]) -> None:
-    connection.execute("select pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
+def _begin_writing(connection: psycopg.Connection[Any], *, lock: int) -> None:
+    connection.execute("select pg_advisory_xact_lock(%s)", (lock,))
     # A deferred one would refuse everything at the end, naming no row.
     connection.execute("set constraints all immediate")
 

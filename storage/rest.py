@@ -13,11 +13,12 @@ from postgrest import CountMethod
 
 from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
 from storage.errors import DatabaseRefused, MissingRelation
-from storage.rest_calls import CHECK_URL, PAGE_ROWS, RestCalls, of_other_rows
+from storage.rest_calls import CHECK_URL, PAGE_ROWS, of_other_rows
 from storage.rows import Row, parse_account, parse_id, parse_site, read_tolerantly
 from storage.runs import COLUMNS as RUN_COLUMNS
 from storage.runs import RunRecord, StoredRun, parse_run
 from storage.schema import Schema, parse_schema
+from storage.social_rest import SocialRest
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ CAP_LOOKED_FOR = 10_001
 """Rows asked for to see where a server cuts: 200 kB at most."""
 
 
-class SupabaseDatabase(RestCalls):
+class SupabaseDatabase(SocialRest):
     """The user's Supabase project, reached with its service key."""
 
     chunk_rows = 5000  # a request of 0.5 MB that takes 0.1 s
@@ -89,7 +90,7 @@ class SupabaseDatabase(RestCalls):
             if before == after:
                 raise self._stuck()
 
-    def in_one_transaction(self, work: Callable[[], T]) -> T:
+    def in_one_transaction(self, work: Callable[[], T], *, table: str = "daily_analytics") -> T:
         """REST has no transactions over requests: each request is one, and tried again alone."""
         return work()
 

@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PAGE_ROWS = 1000
+WHOLE_ROW = "Failing row contains"
 CHECK_URL = "SUPABASE_URL must be the project's own URL, https://<project>.supabase.co"
 CHECK_CERTIFICATE = (
     "see what stands between this machine and Supabase (a proxy?), or correct SUPABASE_URL"
@@ -133,7 +134,10 @@ class RestCalls:
 
 def sort_api_error(error: APIError, host: str) -> DatabaseError:
     """PostgREST's code is an SQLSTATE, PGRSTnnn, or the HTTP status of an answer without JSON."""
-    code, message = str(error.code or ""), f"{error.message or ''} {error.details or ''}".strip()
+    code, details = str(error.code or ""), str(error.details or "").strip()
+    if details.startswith(WHOLE_ROW):  # cut somewhere, perhaps in the middle of a token
+        details = ""
+    message = f"{error.message or ''} {details}".strip()
     said = f"{host}: {excerpt(message)}"
     if code in ("PGRST202", "PGRST204", "PGRST205", "42P01", "42703"):
         return MissingRelation(f"{said} ({code})")

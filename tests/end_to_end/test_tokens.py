@@ -143,6 +143,90 @@ def test_a_token_that_is_encrypted_already_is_stored_under_the_newest_key(night:
     assert read(stored(night), 1, NEW) == TOKEN
 
 
+def connections(night: Night) -> dict[str, tuple[str, str | None]]:
+    """(access token, refresh token) by user."""
+    found = rows(
+        night.database_url,
+        "select user_id, access_token_encrypted, refresh_token_encrypted from platform_connections",
+    )
+    return {user: (access, refresh) for user, access, refresh in found}
+
+
+def connect(night: Night, user: str, access: str, refresh: str | None = None) -> str:
+    """A connection that was refused before; its id."""
+    [(connection_id,)] = rows(
+        night.database_url,
+        "insert into platform_connections (user_id, platform, account_id, access_token_encrypted, "
+        "refresh_token_encrypted, token_expires_at, is_active, metadata) "
+        "values (%s, 'linkedin', '1', %s, %s, '2026-11-01', %s, "
+        """'{"needs_reauth": {"reason": "r"}, "mine": 1}') returning id::text""",
+        user, access, refresh, user != "off",
+    )  # fmt: skip
+    return str(connection_id)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "rest"])
+def test_tokens_of_connections_follow_the_key(kind: str, night: Night) -> None:
+    connect(night, "both", encrypt(OLD, "sandbox-access"), "sandbox-refresh")
+    connect(night, "off", "sandbox-inactive")
+    with PostgrestServer(night.database_url) as postgrest:
+        rest = {"SUPABASE_URL": postgrest.url, "SUPABASE_SERVICE_KEY": postgrest.service_key}
+        variables = {"ENCRYPTION_KEY": f"{NEW},{OLD}", **(rest if kind == "rest" else {})}
+        done = night.run("tokens", "--rotate", **variables)
+        urls = "".join(f"{request.path}?{request.query}" for request in postgrest.proxy.requests)
+    assert done.status == 0, done
+    assert "6 tokens encrypted under the first key, 0 already there\n" in done.out
+    key = Fernet(NEW)
+    after = connections(night)
+    assert [key.decrypt(token or "").decode() for token in after["both"]] == [
+        "sandbox-access", "sandbox-refresh",
+    ]  # fmt: skip
+    assert key.decrypt(after["off"][0]).decode() == "sandbox-inactive"
+    assert "sandbox-" not in urls
+    assert "gAAAAA" not in urls
+    assert "sandbox-" not in done.out + done.err
+    check_nothing_leaks(done)
+
+
+def test_a_token_of_a_connection_that_no_key_reads_is_named(night: Night) -> None:
+    lost = connect(night, "lost", encrypt(LOST, "sandbox-access"))
+    done = night.run("tokens", "--rotate", ENCRYPTION_KEY=f"{NEW},{OLD}")
+    assert done.status == 1, done
+    assert f"connection {lost}, access token: no key of ENCRYPTION_KEY reads it" in done.err
+    assert "tokens --add --connection ID" in done.err
+    assert "may be dropped" not in done.out
+
+
+def test_a_database_without_connections_is_rotated_as_before(night: Night) -> None:
+    execute(night.database_url, "drop table platform_connections")
+    done = night.run("tokens", "--rotate", ENCRYPTION_KEY=f"{NEW},{OLD}")
+    assert done.status == 0, done
+    assert "3 tokens encrypted under the first key" in done.out
+
+
+def test_a_connections_token_is_replaced_from_a_pipe(night: Night) -> None:
+    connection_id = connect(night, "one", "sandbox-dead", "sandbox-refresh")
+    done = given(night, "EAAsentinel|any-printable\n", "--connection", connection_id)
+    assert done.status == 0, done
+    assert f"access token of connection {connection_id}" in done.out
+    access, refresh = connections(night)["one"]
+    assert Fernet(NEW).decrypt(access).decode() == "EAAsentinel|any-printable"
+    assert refresh == "sandbox-refresh"
+    [noted] = rows(
+        night.database_url, "select token_expires_at, metadata from platform_connections"
+    )
+    assert noted == (None, {"mine": 1})
+    again = given(night, TOKEN, "--connection", connection_id, "--refresh")
+    assert again.status == 0, again
+    assert connections(night)["one"][0] == access
+    assert Fernet(NEW).decrypt(connections(night)["one"][1] or "").decode() == TOKEN
+    assert "sentinel" not in done.out + done.err + again.out + again.err
+    unknown = given(night, TOKEN, "--connection", "7")
+    assert unknown.status == 2, unknown
+    assert f"name one of its ids ({connection_id})" in unknown.err
+    check_nothing_leaks(done, again, unknown)
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "said"),
     [

@@ -33,6 +33,10 @@ insert into public.visit_log_watermarks (table_id, idsite, complete_through)
 select id, 7, date '2026-11-19' from kept;
 insert into public.aggregator_runs (job, failures) values ('daily', '[{"site": "sentinel-site"}]');
 insert into public.analytics_project_zones values ('sentinel-project', 'Asia/Kolkata');
+insert into public.platform_connections (user_id, platform, account_id, access_token_encrypted)
+values ('sentinel-user', 'instagram', 'sentinel-account', 'sentinel-access-token');
+insert into public.analytics_snapshots (user_id, platform, source, metric, value, date)
+values ('sentinel-user', 'instagram', 'social_media', 'reach', 7, '2026-11-19');
 """
 # One in each month that has a partition, and one in a month that never gets one.
 EVENTS = """

@@ -28,6 +28,7 @@ from tests.services.postgrest import PostgrestServer, create_roles
 
 OURS = (
     *("sites", "gsc_accounts", "daily_analytics", "aggregator_runs"),
+    *("platform_connections", "analytics_snapshots"),
     *("visit_log_tables", "visit_log_watermarks"),
     *("analytics_events", "analytics_events_hourly_agg", "analytics_events_daily_agg"),
     *("analytics_visitor_hour", "analytics_visitor_day", "analytics_visitor_returns"),
@@ -181,6 +182,15 @@ def check_nothing_is_seen_or_written(
             "gsc_accounts": {"oauth_refresh_token": "evil"},
             "daily_analytics": {"date": "2026-11-02", "site_id": site_id, "matomo_visits": 1},
             "aggregator_runs": {"job": "evil"},
+            "platform_connections": {"user_id": "evil", "platform": "instagram"},
+            "analytics_snapshots": {
+                "user_id": "evil",
+                "platform": "instagram",
+                "source": "social_media",
+                "metric": "reach",
+                "value": 1,
+                "date": "2026-11-02",
+            },
         }
         for table, row in new_rows.items():
             assert client.post(f"/{table}", json=row).status_code in (401, 403)

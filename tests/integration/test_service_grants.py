@@ -6,6 +6,7 @@ is the whole of what it needs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -13,7 +14,8 @@ import httpx
 import pytest
 
 from config import Settings
-from db import open_database, upsert_daily_analytics
+from db import open_database, store_snapshots, upsert_daily_analytics
+from models import Window
 from storage.runs import RunRecord
 from tests.integration.strangers import FOR_THE_SIGNED_IN, WITH_A_POLICY, plant
 from tests.integration.tables import execute, migrate, read_numbers, rows
@@ -30,6 +32,15 @@ NEEDED = {
     "gsc_accounts": {"select", "insert (oauth_refresh_token)", "update (oauth_refresh_token)"},
     "daily_analytics": {"select", "insert", "update"},
     "aggregator_runs": {"select", "insert", "update", "delete"},
+    "platform_connections": {
+        "select",
+        "update (access_token_encrypted)",
+        "update (refresh_token_encrypted)",
+        "update (token_expires_at)",
+        "update (metadata)",
+        "update (updated_at)",
+    },
+    "analytics_snapshots": {"select", "insert", "update"},
     "visit_log_tables": {"select", "insert", "update"},
     "visit_log_watermarks": {"select", "insert", "update", "delete"},
     "analytics_events": {"select", "insert", "update", "delete"},
@@ -132,6 +143,10 @@ def test_functions_are_for_the_service_or_for_triggers_and_few_borrow_rights(
 ACCOUNT, NUMBER, RUN = {"oauth_refresh_token": "1//new"}, {"matomo_visits": 8}, {"job": "daily"}
 EVENT = {"project_id": "p", "event_type": "x", "created_at": "2026-11-01"}
 ZONE = {"project_id": "p", "time_zone": "Asia/Kolkata"}
+CONNECTION = {"user_id": "u", "platform": "linkedin"}
+SNAPSHOT = {
+    **CONNECTION, "source": "social_media", "metric": "m", "value": 1, "date": "2026-11-19",
+}  # fmt: skip
 DONE: list[tuple[str, str, dict[str, Any] | None, bool]] = [
     # table, method, body, whether it is allowed
     ("sites", "GET", None, True),
@@ -150,6 +165,16 @@ DONE: list[tuple[str, str, dict[str, Any] | None, bool]] = [
     ("aggregator_runs", "POST", RUN, True),
     ("aggregator_runs", "PATCH", RUN, True),
     ("aggregator_runs", "DELETE", None, True),
+    ("platform_connections", "GET", None, True),
+    ("platform_connections", "POST", CONNECTION, False),
+    ("platform_connections", "PATCH", {"metadata": {"needs_reauth": {}}}, True),
+    ("platform_connections", "PATCH", {"account_id": "another"}, False),
+    ("platform_connections", "PATCH", {"is_active": False}, False),
+    ("platform_connections", "DELETE", None, False),
+    ("analytics_snapshots", "GET", None, True),
+    ("analytics_snapshots", "POST", SNAPSHOT, True),
+    ("analytics_snapshots", "PATCH", {"value": 8}, True),
+    ("analytics_snapshots", "DELETE", None, False),
     ("visit_log_tables", "GET", None, True),
     ("visit_log_tables", "DELETE", None, False),
     ("analytics_events", "POST", EVENT, True),
@@ -177,10 +202,11 @@ SOME_COLUMN = {
 
 
 def test_over_the_api_the_service_may_do_what_is_granted_and_no_more(
-    bare_project: PostgrestServer,
+    bare_project: PostgrestServer, database_url: str
 ) -> None:
     """With the opaque key and with the JWT that it stands for."""
     for key in (bare_project.secret_key, bare_project.service_key):
+        execute(database_url, "delete from public.analytics_snapshots where metric = 'm'")
         headers = {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=minimal"}
         with httpx.Client(base_url=f"{bare_project.url}/rest/v1", headers=headers) as service:
             for table, method, body, allowed in DONE:
@@ -204,6 +230,15 @@ def test_the_program_works_with_nothing_but_these_grants(
         assert [account.id for account in database.read_gsc_accounts()] == [site.gsc_account_id]
         days = {date(2026, 11, 19): {"matomo_visits": 8}, date(2026, 11, 20): {"gsc_clicks": 1}}
         assert upsert_daily_analytics(database, {site.id: days}, {site.id: list(days)}).rows == 2
+        [connection] = database.read_connections()
+        assert database.renew_connection_token(
+            connection.id, connection.access_token, "sentinel-new", None, None
+        )
+        database.mark_connection(connection.id, {"reason": "r"})
+        [snapshot] = database.read_snapshots(Window(date(2026, 11, 19), date(2026, 11, 19)))
+        changed = [replace(snapshot, value=8), replace(snapshot, metric="views")]
+        assert store_snapshots(database, changed).rows == 2
+        assert [row.value for row in database.read_snapshots(Window(snapshot.day, snapshot.day))]
         run = database.insert_run(RunRecord(status="running", job="daily"))
         database.update_run(run, RunRecord(status="complete"))
         assert database.read_open_runs("daily")

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from models import METRICS, GscAccount, Site, SiteId, StoredDay, Window
+from db import account_key
+from models import (
+    METRICS,
+    Connection,
+    GscAccount,
+    Site,
+    SiteId,
+    Snapshot,
+    StoredDay,
+    Window,
+)
 from storage.errors import DatabaseError, RowsRefused
 from storage.rows import Row
 from storage.runs import RunRecord, StoredRun
 from storage.schema import Schema
+from storage.social_rows import Which
 
 T = TypeVar("T")
 Key = tuple[SiteId, date]
+SnapshotKey = tuple[str, str, str, str, date]
+
+
+def snapshot_key(row: Snapshot) -> SnapshotKey:
+    return (*account_key(row), row.metric, row.day)
 
 
 class FakeDatabase:
     """db.Database, in memory.
 
-    bad_rows and gone_sites are refused, as a real one does: the whole statement for one bad row.
-    `broken` is raised by every call.
+    bad_rows and gone_sites, bad_snapshots and gone_users are refused, as a real one does: the whole
+    statement for one bad row. inactive: ids of connections. `broken` is raised by every call.
     """
 
     def __init__(
@@ -28,21 +45,31 @@ class FakeDatabase:
         *,
         sites: Sequence[Site] = (),
         accounts: Sequence[GscAccount] = (),
+        connections: Sequence[Connection] = (),
+        inactive: Collection[SiteId] = (),
         bad_rows: Collection[Key] = (),
         gone_sites: Collection[SiteId] = (),
+        bad_snapshots: Collection[SnapshotKey] = (),
+        gone_users: Collection[str] = (),
         open_runs: Sequence[tuple[SiteId, datetime, dict[str, Any]]] = (),
         broken: DatabaseError | None = None,
         chunk_rows: int = 5000,
+        chunk_snapshots: int = 2000,
         transactional: bool = True,
     ) -> None:
         self.chunk_rows = chunk_rows
+        self.chunk_snapshots = chunk_snapshots
         self.transactional = transactional
         self.sites, self.accounts = list(sites), list(accounts)
+        self.connections, self.inactive = list(connections), frozenset(inactive)
         self.bad_rows, self.gone_sites = frozenset(bad_rows), frozenset(gone_sites)
+        self.bad_snapshots, self.gone_users = frozenset(bad_snapshots), frozenset(gone_users)
         self.open_runs = list(open_runs)
         self.broken = broken
         self.table: dict[Key, dict[str, int | None]] = {}
         self.upserts: list[tuple[tuple[str, ...], list[Row]]] = []
+        self.snapshots: dict[SnapshotKey, Snapshot] = {}
+        self.snapshot_upserts: list[list[Snapshot]] = []
         self.reads: list[tuple[str, Any]] = []
         self.runs: dict[SiteId, dict[str, Any]] = {}
         self.past_runs: list[StoredRun] = []
@@ -84,8 +111,8 @@ class FakeDatabase:
                 known = {metric: numbers.get(metric) for metric in METRICS}
                 yield StoredDay(site, day, known, self.updated_at.get((site, day)))
 
-    def in_one_transaction(self, work: Callable[[], T]) -> T:
-        self._ask("transaction")
+    def in_one_transaction(self, work: Callable[[], T], *, table: str = "daily_analytics") -> T:
+        self._ask("transaction", table)
         return work()
 
     def upsert_rows(self, metrics: Sequence[str], rows: Sequence[Row]) -> None:
@@ -99,6 +126,70 @@ class FakeDatabase:
         for day, site, *numbers in rows:
             cell = self.table.setdefault((site, day), {})
             cell.update(zip(metrics, numbers, strict=True))
+
+    def read_connections(self, *, inactive_too: bool = False) -> list[Connection]:
+        self._ask("connections")
+        return [c for c in self.connections if inactive_too or c.id not in self.inactive]
+
+    def read_snapshots(self, window: Window) -> Iterator[Snapshot]:
+        self._ask("snapshots", window)
+        for row in sorted(self.snapshots.values(), key=lambda row: (row.day, *account_key(row))):
+            if window.first <= row.day <= window.last:
+                yield row
+
+    def upsert_snapshots(self, rows: Sequence[Snapshot]) -> None:
+        self._ask("upsert")
+        self.snapshot_upserts.append(list(rows))
+        for row in rows:
+            if row.user_id in self.gone_users:
+                raise RowsRefused(f"user {row.user_id} is gone", whole_user=True)
+            if snapshot_key(row) in self.bad_snapshots:
+                raise RowsRefused(f"row {row.metric} {row.day} is bad")
+        for row in rows:
+            self.snapshots[snapshot_key(row)] = row
+
+    def replace_connection_token(
+        self, connection_id: SiteId, which: Which, old: str, new: str
+    ) -> bool:
+        self._ask("replace_connection_token", (connection_id, which))
+        name = f"{which}_token"
+        for n, connection in enumerate(self.connections):
+            if connection.id == connection_id and getattr(connection, name) in (old, new):
+                self.connections[n] = (
+                    replace(connection, access_token=new)
+                    if which == "access"
+                    else replace(connection, refresh_token=new)
+                )
+                return True
+        return False
+
+    def renew_connection_token(
+        self,
+        connection_id: SiteId,
+        old_access: str,
+        new: str,
+        expires_at: datetime | None,
+        new_refresh: str | None,
+    ) -> bool:
+        self._ask("renew_connection_token", connection_id)
+        for n, connection in enumerate(self.connections):
+            if connection.id == connection_id and connection.access_token in (old_access, new):
+                self.connections[n] = replace(
+                    connection,
+                    access_token=new,
+                    refresh_token=new_refresh or connection.refresh_token,
+                    token_expires_at=expires_at,
+                )
+                return True
+        return False
+
+    def mark_connection(self, connection_id: SiteId, mark: Mapping[str, Any] | None) -> None:
+        self._ask("mark_connection", connection_id)
+        for n, connection in enumerate(self.connections):
+            if connection.id == connection_id:
+                others = {k: v for k, v in connection.metadata.items() if k != "needs_reauth"}
+                marked = others if mark is None else {**others, "needs_reauth": dict(mark)}
+                self.connections[n] = replace(connection, metadata=marked)
 
     def insert_run(self, record: RunRecord) -> SiteId:
         self._ask("insert_run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from postgrest.exceptions import APIError
 
 from storage.errors import (
     DatabaseError,
@@ -12,6 +13,7 @@ from storage.errors import (
     RowsRefused,
     from_sqlstate,
 )
+from storage.rest_calls import sort_api_error
 
 GONE = 'Key (site_id)=(7) is not present in table "sites".'
 
@@ -68,3 +70,41 @@ def test_a_row_of_a_deleted_site_is_known_as_such(
 
 def test_a_long_message_is_cut() -> None:
     assert len(from_sqlstate("22001", "x" * 5000).message) < 400
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "whole_user"),
+    [
+        ("23503", 'Key (user_id)=(7) is not present in table "users".', True),
+        ("23503", GONE, False),
+        ("23514", "violates check constraint on (user_id)", False),
+    ],
+)
+def test_a_row_of_a_user_who_is_gone_is_known_as_such(
+    code: str, message: str, whole_user: bool
+) -> None:
+    error = from_sqlstate(code, message)
+    assert isinstance(error, RowsRefused)
+    assert error.whole_user is whole_user
+    assert ("is_active" in error.mend) is whole_user
+    assert error.of_owner is (code == "23503")
+
+
+def test_a_row_that_the_server_quotes_and_cuts_is_left_out() -> None:
+    """Half a token is none that could be blacked out."""
+    said = {
+        "code": "23514",
+        "message": 'new row for relation "platform_connections" violates check constraint "short"',
+        "details": "Failing row contains (7, user-1, instagram, EAAsentinel-half-a-tok...).",
+    }
+    error = sort_api_error(APIError(said), "project.supabase.co")
+    assert isinstance(error, RowsRefused)
+    assert error.message.endswith('violates check constraint "short"')
+    assert "sentinel" not in f"{error.message} {error.mend}"
+
+
+def test_other_details_are_kept() -> None:
+    said = {"code": "23503", "message": "violates foreign key", "details": GONE}
+    error = sort_api_error(APIError(said), "project.supabase.co")
+    assert isinstance(error, RowsRefused)
+    assert error.whole_site
