@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import cli
@@ -82,19 +82,12 @@ def nightly(
 
 def daily(arguments: argparse.Namespace) -> int:
     """The nightly run, with the settings of this machine and the time of now."""
-    from commands import examined_settings
-    from jobs.alerts import alerting
-    from jobs.recording import record_failed_start
+    from commands import recorded
 
-    now = datetime.now(UTC)
-    settings, problems = examined_settings("database", *cli.wanted_sources(arguments))
+    needs = ("database", *cli.wanted_sources(arguments))
     # Whoever asks for single sites, or for nothing to be written, sits at a terminal.
     unattended = not (arguments.sites or arguments.dry_run)
-    with alerting(settings, "daily", now, wanted=unattended) as alerts:
-        if problems:
-            record_failed_start(settings, alerts, InvalidSettings(problems), keep=unattended)
-            raise InvalidSettings(problems)
-        return nightly(arguments, settings, now, alerts)
+    return recorded("daily", nightly, arguments, needs, unattended=unattended)
 
 
 def demo(_arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ COMMANDS = (
     "daily",
     "visits",
     "hourly",
+    "social",
     "migrate",
     "doctor",
     "runs",
@@ -51,8 +52,8 @@ RUNS = """\
 The run history, newest first: what each run was about, how it ended and why. Kept for 400 days.
 """
 TOKENS = """\
-Stored tokens: --add reads one from standard input, --encrypt encrypts those stored plain, --rotate
-encrypts all under the newest key of ENCRYPTION_KEY.
+Stored tokens, of gsc_accounts and platform_connections: --add reads one from standard input,
+--encrypt encrypts those stored plain, --rotate encrypts all under the newest key of ENCRYPTION_KEY.
 """
 
 VISITS = """\
@@ -64,6 +65,12 @@ stopped, else from STARTDATE, else the last INITIAL_OFFSET days; today included.
 HOURLY = """\
 Count analytics_events by hour and day, wherever something changed since they were last counted.
 --all counts every hour again: a backfill of any length, which goes on where it was stopped.
+"""
+
+SOCIAL = """\
+Account metrics of every active row of platform_connections (Instagram, Facebook, YouTube, LinkedIn)
+into analytics_snapshots, one row per metric and day. Without dates: LOOKBACK_DAYS days, at least 7,
+up to yesterday, and followers as of now.
 """
 
 DAILY = """\
@@ -85,11 +92,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"visits --from {unknown[0]} reads from that day on, up to today")
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if arguments.command == "tokens" and arguments.account and arguments.action != "add":
-        parser.error("--account goes with --add only")
+    if arguments.command == "tokens":
+        _check_tokens(parser, arguments)
     if arguments.command == "hourly":
         _check_moments(parser, arguments)
-    if arguments.command in ("daily", "reconcile", "visits"):
+    if arguments.command in ("daily", "reconcile", "visits", "social"):
         _check_days(parser, arguments)
     return arguments
 
@@ -192,6 +199,14 @@ def _parser() -> argparse.ArgumentParser:
             HOURLY,
         )
     )
+    _add_social_options(
+        add(
+            "social",
+            "account metrics of the social platforms into analytics_snapshots",
+            "aggregator.py social --connection 42 --date 2026-11-19",
+            SOCIAL,
+        )
+    )
     migrate = add(
         "migrate", "apply supabase/migrations/ over DATABASE_URL", "aggregator.py migrate --status"
     )
@@ -268,6 +283,20 @@ def _add_visits_options(visits: argparse.ArgumentParser) -> None:
     visits.set_defaults(date=None)
 
 
+def _add_social_options(social: argparse.ArgumentParser) -> None:
+    social.add_argument("--date", type=parse_day, metavar="D", help="this day alone")
+    _add_days(social)
+    social.add_argument(
+        "--connection",
+        dest="connections",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only this row of platform_connections (may be repeated)",
+    )
+    social.add_argument("--dry-run", action="store_true", help="fetch, show what would change")
+
+
 def _add_hourly_options(hourly: argparse.ArgumentParser) -> None:
     what = hourly.add_mutually_exclusive_group()
     what.add_argument(
@@ -321,7 +350,17 @@ def _add_tokens_options(tokens: argparse.ArgumentParser) -> None:
             f"--{action}", dest="action", action="store_const", const=action, help=what
         )
     tokens.add_argument(
-        "--account", metavar="ID", help="with --add: replace the token of this row of gsc_accounts"
+        "--account",
+        metavar="ID",
+        help="with --add: replace the token of this row of gsc_accounts (default: a new row)",
+    )
+    tokens.add_argument(
+        "--connection",
+        metavar="ID",
+        help="with --add: replace the access token of this row of platform_connections",
+    )
+    tokens.add_argument(
+        "--refresh", action="store_true", help="with --connection: its refresh token instead"
     )
 
 
@@ -363,6 +402,16 @@ def _check_moments(parser: argparse.ArgumentParser, arguments: argparse.Namespac
     arguments.after = last[1] if last else None
     if first and last and arguments.first >= arguments.after:
         parser.error("--from is after --to")
+
+
+def _check_tokens(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    for name in ("account", "connection"):
+        if getattr(arguments, name) is not None and arguments.action != "add":
+            parser.error(f"--{name} goes with --add only")
+    if arguments.account is not None and arguments.connection is not None:
+        parser.error("--account and --connection exclude each other")
+    if arguments.refresh and arguments.connection is None:
+        parser.error("--refresh goes with --connection only")
 
 
 def _check_days(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

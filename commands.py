@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import cli
 from config import HOME, InvalidSettings, Settings, examine_settings
 from exit_status import COMPLETE
+
+if TYPE_CHECKING:
+    from jobs.alerts import Alerts
+
+    Job = Callable[[argparse.Namespace, Settings, datetime, Alerts], int]
 
 MIGRATIONS = HOME / "supabase" / "migrations"
 DOTENV = HOME / ".env"
@@ -80,37 +86,48 @@ def migrate(arguments: argparse.Namespace) -> int:
 
 def visits(arguments: argparse.Namespace) -> int:
     """Matomo's visit log into DESTINATION_TABLE."""
-    from jobs.alerts import alerting
-    from jobs.recording import record_failed_start
     from jobs.visits import import_visits
 
-    now = datetime.now(UTC)
-    settings, problems = examined_settings("postgres", "visit log")
+    needs = ("postgres", "visit log")
     # Whoever asks for single sites sits at a terminal.
     unattended = not arguments.matomo_sites
-    with alerting(settings, "visits", now, wanted=unattended) as alerts:
-        if problems:
-            record_failed_start(settings, alerts, InvalidSettings(problems), keep=unattended)
-            raise InvalidSettings(problems)
-        return import_visits(arguments, settings, now, alerts)
+    return recorded("visits", import_visits, arguments, needs, unattended=unattended)
 
 
 def hourly(arguments: argparse.Namespace) -> int:
     """analytics_events into its hourly and daily rows; or their check; or the events' archive."""
-    from jobs.alerts import alerting
     from jobs.hourly import refresh_events
     from jobs.hourly_care import archive_events, check_events
-    from jobs.recording import record_failed_start
 
     job, work = "hourly", refresh_events
     if arguments.check:
         job, work = "hourly-check", check_events
     elif arguments.archive:
         job, work = "hourly-archive", archive_events
-    now = datetime.now(UTC)
-    settings, problems = examined_settings("postgres")
     # Whoever names hours sits at a terminal.
     unattended = not (arguments.all or arguments.first)
+    return recorded(job, work, arguments, ("postgres",), unattended=unattended)
+
+
+def social(arguments: argparse.Namespace) -> int:
+    """Account metrics of the social platforms into analytics_snapshots."""
+    from jobs.social import collect_social
+
+    # Whoever asks for single connections, or for nothing to be written, sits at a terminal.
+    unattended = not (arguments.connections or arguments.dry_run)
+    return recorded("social", collect_social, arguments, ("database",), unattended=unattended)
+
+
+def recorded(
+    job: str, work: Job, arguments: argparse.Namespace, needs: Sequence[str], *, unattended: bool
+) -> int:
+    """Run a job of its own history and alerts, with the settings of this machine and the time of
+    now. What keeps an unattended one from beginning is recorded as well."""
+    from jobs.alerts import alerting
+    from jobs.recording import record_failed_start
+
+    now = datetime.now(UTC)
+    settings, problems = examined_settings(*needs)
     with alerting(settings, job, now, wanted=unattended) as alerts:
         if problems:
             record_failed_start(settings, alerts, InvalidSettings(problems), keep=unattended)
@@ -162,6 +179,7 @@ def tokens(arguments: argparse.Namespace) -> int:
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "visits": visits,
     "hourly": hourly,
+    "social": social,
     "migrate": migrate,
     "doctor": doctor,
     "runs": runs,

@@ -36,7 +36,7 @@ from jobs.run_failures import WrongRequest, failure_of
 from models import Failure
 from storage.errors import DatabaseError
 from storage.runs import StoredRun
-from summary import count, failure_lines
+from summary import count, failure_lines, noun_of
 
 if TYPE_CHECKING:
     from jobs.recording import Run
@@ -224,7 +224,9 @@ def message(job: str, decision: Decision, run: Run) -> str:
     if decision.stale_since is not None:
         lines.append(f"no complete run since {decision.stale_since:%Y-%m-%d %H:%M} UTC")
     if run.summary:
-        lines += ["this run:", run.summary[0], run.summary[-1]]
+        lines += ["this run:", run.summary[0]]
+        if not run.summary[-1].startswith(" "):  # else the failures are last, which follow here
+            lines.append(run.summary[-1])
     if decision.failed:
         lines += ["", "FAILED", *_told(decision.failed, run)]
     if decision.lasting:
@@ -246,4 +248,4 @@ def _name(alert: Alert) -> str:
     if alert.what == FAILED:
         return f"runs can begin again (it was: {alert.source}, {alert.kind})"
     whose = f"{alert.source}, account {alert.account}" if alert.account else alert.source
-    return f"{whose}: {alert.kind} (of {count(len(alert.told), 'site')})"
+    return f"{whose}: {alert.kind} (of {count(len(alert.told), noun_of(alert.source))})"

@@ -1,8 +1,8 @@
 """`aggregator.py demo`: the real program on an embedded Postgres and stand-ins of the remote APIs.
 
 A 28-day backfill, a nightly run on a bad night, the visit log of two sites, events by hour and day,
-tokens encrypted, what doctor finds, the run history, a comparison with the sources, and what the
-table holds. No account needed.
+the numbers of social accounts, tokens encrypted, what doctor finds, the run history, a comparison
+with the sources, and what the table holds. No account needed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from rich import box
@@ -17,17 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 import cli
-from config import HOME, Settings
+from config import HOME, Settings, load_settings
 from db import open_database
 from jobs.alerts import Alerts
 from jobs.demo_events import show_events
+from jobs.demo_social import show_social
 from jobs.doctor import examine
 from jobs.history import show_runs
 from jobs.reconcile import reconcile
 from jobs.tokens import change_tokens
 from jobs.visits import import_visits
 from models import METRICS, StoredDay, Window
-from sandbox import Fault, Sandbox, World, seed
+from sandbox import Fault, Sandbox, SocialWorld, World, seed
 from storage.embedded import EmbeddedPostgres
 from storage.migrations import apply_pending
 from storage.postgres_calls import connect
@@ -50,8 +52,12 @@ WORLD = World(
     no_property=frozenset({99}),
 )
 
+SOCIAL = SocialWorld(users=4, connections=8)
+DEAD_TOKEN_OF = 5
+"""An Instagram account's. YouTube's, 3 and 7, ask where the accounts of these numbers do."""
+
 BAD_NIGHT = (
-    Fault("token", "invalid_grant", account=3),
+    Fault("token", "invalid_grant", account=4),
     Fault("matomo", "http_500_json", site=8),
     Fault("query", "quota_exceeded_load", site=11),
 )
@@ -61,7 +67,7 @@ def run_demo(nightly: Nightly) -> int:
     """Run the demo and return its exit status: 0 when both runs did what they should."""
     console = Console(highlight=False)
     now = datetime.now(UTC)
-    with Sandbox(WORLD) as sandbox:
+    with Sandbox(WORLD, social=SOCIAL) as sandbox:
         settings = demo_settings(sandbox)
         server = EmbeddedPostgres(DIRECTORY)  # held here, so that it runs throughout
         conninfo = server.start()
@@ -83,6 +89,9 @@ def run_demo(nightly: Nightly) -> int:
             asked = _arguments_of("visits", *words)
             imported = import_visits(asked, settings, now, Alerts(settings, "visits", now))
             counted = show_events(console, settings, conninfo, now)
+            sandbox.social.tokens.revoke(SOCIAL.access_token(DEAD_TOKEN_OF))
+            connections = seed.connection_rows(SOCIAL, settings.encryption_keys)
+            social = show_social(console, settings, conninfo, connections, now)
             console.rule("Stored tokens: aggregator.py tokens --encrypt")
             change_tokens(_arguments_of("tokens", "--encrypt"), settings)
             console.rule("What is wrong: aggregator.py doctor")
@@ -106,22 +115,15 @@ def run_demo(nightly: Nightly) -> int:
         "backfill had stored: what the sources say again is equal.\n"
         f"The database stays in {server.location}."
     )
-    well = {backfill, bad_night, found, compared} == {1} and {imported, *counted} == {0}
+    well = {backfill, bad_night, social, found, compared} == {1} and {imported, *counted} == {0}
     return 0 if well else 1
 
 
 def demo_settings(sandbox: Sandbox) -> Settings:
     """Settings that point at the stand-ins; nothing of the machine's own is read."""
-    from sandbox.world import CLIENT_ID, CLIENT_SECRET, MATOMO_TOKEN
-
-    return Settings(
+    return replace(
+        load_settings(sandbox.environment(), None),
         database_url=f"embedded:{DIRECTORY}",
-        matomo_api_url=sandbox.matomo_url.rstrip("/"),
-        matomo_api_token=MATOMO_TOKEN,
-        google_client_id=CLIENT_ID,
-        google_client_secret=CLIENT_SECRET,
-        google_api_endpoint=sandbox.google_url,
-        google_token_uri=sandbox.token_url,
         encryption_keys=(ENCRYPTION_KEY,),
         http_attempts=2,
     )

@@ -27,6 +27,7 @@ from jobs.doctor_google import check_google
 from jobs.doctor_hourly import check_events
 from jobs.doctor_matomo import check_matomo
 from jobs.doctor_site import explain_site
+from jobs.doctor_social import check_social
 from jobs.doctor_visits import check_visit_log
 from jobs.findings import (
     ADVICE,
@@ -87,6 +88,7 @@ SOURCE_CHECKS: tuple[Check, ...] = (
     check_google,
     check_visit_log,
     check_events,
+    check_social,
 )
 """These ask remote APIs, and run side by side."""
 
@@ -151,10 +153,10 @@ def check_settings(settings: Settings, problems: list[str], dotenv: Path) -> Ite
 
 
 def _for_other_jobs_alone(findings: list[Finding], seen: Examination) -> list[Finding]:
-    """Whoever imports the visit log, or counts events, and has no sites does not use the nightly
-    run: what only that one needs is no reason to say that no run is possible."""
+    """Whoever uses another job and has no sites does not use the nightly run: what only that one
+    needs is no reason to say that no run is possible."""
     used = {finding.area for finding in findings if finding.status != FAIL}
-    if seen.all_sites or not used & {"visits", "events"}:
+    if seen.all_sites or not used & {"visits", "events", "social"}:
         return findings
     nightly_only = NIGHTLY_ONLY if "visits" in used else (*NIGHTLY_ONLY, "MATOMO_")
     return [

@@ -263,3 +263,18 @@ def _open_tables(schema: Schema, seen: Examination) -> Iterator[Finding]:
             message = f"gsc_accounts has policies ({', '.join(table.policies)}), and holds secrets"
             mend = "see that no policy shows oauth_refresh_token"
             yield Finding(ADVICE, "database", message, mend)
+
+
+def open_tables(
+    area: str, names: Sequence[str], schema: Schema | None, seen: Examination
+) -> Iterator[Finding]:
+    """Tables of another job without row level security, which its migrations leave as they were."""
+    tables = schema.tables if schema else {}
+    for name in names:
+        table = tables.get(name)
+        if table and not table.row_level_security:
+            message = f"table {name} has no row level security: any API key reads it"
+            mend = (
+                f"policies for whoever reads or inserts, then enable row level security on {name}"
+            )
+            yield Finding(FAIL if seen.settings.supabase_url else ADVICE, area, message, mend)

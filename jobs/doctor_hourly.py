@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from db import open_rollups
+from jobs.doctor_database import open_tables
 from jobs.findings import ADVICE, FAIL, OK, Finding
 from jobs.hourly_health import health_failures
 from storage.errors import DatabaseError, DatabaseRefused, MissingRelation
-from storage.schema import Schema
 from summary import count
 
 if TYPE_CHECKING:
@@ -59,21 +59,8 @@ def check_events(seen: Examination) -> Iterator[Finding]:
         message = "nothing counts new events by itself: no job of pg_cron, no recent run"
         mend = "select analytics_rollup_schedule(); or a cron line: aggregator.py hourly"
         yield Finding(ADVICE, AREA, message, mend)
-    yield from _open_tables(schema, seen)
+    yield from open_tables(AREA, TABLES, schema, seen)
     for run in [*last, *checks]:
         if run.status not in ("complete", "running"):
             message = f"the last run of {run.job} ({run.started_at:%F %H:%M}) ended {run.status}"
             yield Finding(ADVICE, AREA, message, "aggregator.py runs --failed")
-
-
-def _open_tables(schema: Schema | None, seen: Examination) -> Iterator[Finding]:
-    """Behind REST a table without row level security is everybody's who has the anon key."""
-    tables = schema.tables if schema else {}
-    for name in TABLES:
-        table = tables.get(name)
-        if table and not table.row_level_security:
-            message = f"table {name} has no row level security: any API key reads it"
-            mend = (
-                f"policies for whoever reads or inserts, then enable row level security on {name}"
-            )
-            yield Finding(FAIL if seen.settings.supabase_url else ADVICE, AREA, message, mend)

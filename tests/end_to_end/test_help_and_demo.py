@@ -96,6 +96,7 @@ def test_the_demo_runs_in_a_closed_folder_and_changes_no_mode(tmp_path: Path) ->
         assert "Stored 792 records." in done.stdout
         assert "give consent again" in done.stdout
         check_demo_events(done.stdout)
+        check_demo_social(done.stdout)
         assert modes_of_parents(program) == before
         check_demo_database(program / ".demo" / "postgres")
     finally:
@@ -109,6 +110,13 @@ def check_demo_events(shown: str) -> None:
     assert int(late) == 2
     [numbers] = re.findall(r"all of them +([\d,]+) +([\d,]+) +([\d,]+)", shown)
     assert numbers == ("6,767", "401", "5,603")
+
+
+def check_demo_social(shown: str) -> None:
+    """One token is dead; everything that the platforms have published is there of the others."""
+    assert "Platforms: 7/8 successful" in shown
+    accounts = re.findall(r"^ +(facebook|instagram|linkedin|youtube) +(\d+) ", shown, re.MULTILINE)
+    assert dict(accounts) == {"facebook": "2", "instagram": "1", "linkedin": "2", "youtube": "2"}
 
 
 def where_the_data_are(directory: Path) -> Path:

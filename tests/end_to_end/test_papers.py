@@ -25,8 +25,6 @@ PAPERS = [
 RESERVED_DEFAULTS = {
     "SOCIAL_CRON": "0 2 * * *",
     "HOURLY_CRON": "5 * * * *",
-    "GRAPH_API_VERSION": "v25.0",
-    "LINKEDIN_VERSION": "202603",
 }
 SHOWN_EMPTY = {"GOOGLE_TOKEN_URI"}
 """Its default is Google's own address."""
@@ -84,6 +82,8 @@ def test_env_example_shows_the_default_where_there_is_one() -> None:
         "CONCURRENCY": default.concurrency,
         "HTTP_TIMEOUT": f"{default.http_timeout_seconds:g}",
         "HTTP_ATTEMPTS": default.http_attempts,
+        "GRAPH_API_VERSION": default.graph_api_version,
+        "LINKEDIN_VERSION": default.linkedin_version,
         "RUN_DEADLINE": f"{default.run_deadline_seconds:g}",
     }
     assert {n: v for n, v in values.items() if v and n not in RESERVED} == {

@@ -10,14 +10,17 @@ from urllib.parse import quote, quote_plus, urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
-from sandbox import Fault, World, seed
-from sandbox.faults import KINDS
+from sandbox import Fault, Sandbox, SocialWorld, World, seed
+from sandbox.faults import KINDS, SOURCE_KINDS
 from sandbox.messages import Source
+from sandbox.social_world import LINKEDIN_CLIENT_SECRET, PLATFORMS
 from sandbox.world import CLIENT_SECRET, MATOMO_TOKEN, REFRESH_TOKEN_PREFIX
 from tests.end_to_end.conftest import StartNight
 from tests.end_to_end.event_runs import UNCOUNTABLE
 from tests.end_to_end.event_runs import fill as fill_events
 from tests.end_to_end.night import Finished, Night, asking_for, copy_program, final_days
+from tests.end_to_end.social_runs import KEY as SOCIAL_KEY
+from tests.end_to_end.social_runs import fill as fill_social
 from tests.end_to_end.test_each_fault import QUICK, SECONDS, fault, kinds
 from tests.integration.tables import execute, rows
 from tests.services.gateway import Answer
@@ -174,6 +177,62 @@ def test_no_fault_of_a_whole_source_shows_a_secret(night: Night) -> None:
         dones.append(night.run(*asking_for(final_days(night.world)), "-v"))
     assert [done.status for done in dones] == [1] * len(groups), dones
     check_nothing_leaks(night, dones)
+
+
+SOCIAL_TOKENS = ("sandbox-social-", "sandbox-page-token-", "gAAAAA", LINKEDIN_CLIENT_SECRET)
+HELD_UP = {"graph_4", "graph_341", "graph_613", "http_429", "linkedin_429", "usage_app", "drip"}
+"""They would keep everybody else of the platform from being asked."""
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_no_fault_of_a_social_platform_shows_a_secret(
+    half: int, program: Path, migrated_url: str
+) -> None:
+    """Half of the kinds in each of two runs, every token due; then doctor, history and alerts."""
+    faulty: dict[int, tuple[Source, str]] = {}
+    for at, source in enumerate(PLATFORMS, start=1):
+        found = sorted(SOURCE_KINDS[source] - HELD_UP)[half::2]
+        faulty |= {4 * place + at: (source, kind) for place, kind in enumerate(found)}
+    social = SocialWorld(users=200, connections=max(faulty) + 4)
+    fill_social(migrated_url, social)
+    execute(
+        migrated_url, "update platform_connections set token_expires_at = now() + '6 days' "
+        "where platform <> 'youtube'",
+    )  # fmt: skip
+    with Sandbox(World(sites=1, accounts=1), social=social) as sandbox, Receiver() as receiver:
+        environment = {
+            "PATH": "/usr/bin", "DATABASE_URL": migrated_url, "ENCRYPTION_KEY": SOCIAL_KEY,
+            "HTTP_ATTEMPTS": "1", **sandbox.environment(), **receiver.environment(),
+        }  # fmt: skip
+        night = Night(program, sandbox, migrated_url, environment)
+        sandbox.faults.add(
+            *(
+                Fault(source, kind, account=n, seconds=SECONDS.get(kind))
+                for n, (source, kind) in faulty.items()
+            )
+        )
+        variables = QUICK | {"RUN_DEADLINE": "15", "CONCURRENCY": "64"}
+        dones = [night.run("social", *STYLES[half], **variables)]
+        failures = night.runs()[0][2]
+        dones.append(night.run("doctor", *STYLES[half], **QUICK, CONCURRENCY="64"))
+        dones.append(night.run("runs", "--json", *STYLES[half]))
+        sandbox.faults.clear()
+        dones.append(night.run("social", "--dry-run", *STYLES[half], **variables))
+        told = "\n".join(body for _, _, body in receiver.got)
+        assert sandbox.social.leaks == []
+    assert [done.status for done in dones] == [1, 1, 0, 1], dones
+    assert len(failures) > 20
+    assert "renewed" in dones[0].out
+    assert "social" in told
+    assert "Traceback" not in "".join(done.out + done.err for done in dones)
+    stored = rows(migrated_url, "select access_token_encrypted from platform_connections")
+    assert all(text.startswith("gAAAAA") for (text,) in stored)
+    told_run = Finished(0, told, "", 0.0)
+    check_nothing_leaks(night, [*dones, told_run], *SOCIAL_TOKENS, SOCIAL_KEY)
+    query = "select t::text from analytics_snapshots t where t::text ~ %s limit 1"
+    assert rows(migrated_url, query, "|".join(SOCIAL_TOKENS)) == []
+    marks = "select metadata::text from platform_connections where metadata::text ~ %s"
+    assert rows(migrated_url, marks, "|".join(SOCIAL_TOKENS)) == []
 
 
 @pytest.mark.parametrize("style", STYLES, ids=" ".join)

@@ -55,6 +55,45 @@ def test_without_a_command_it_is_the_nightly_run(words: str, differs: dict[str, 
     assert vars(parse_arguments(words.split())) == DEFAULTS | differs
 
 
+SOCIAL_DEFAULTS = {
+    name: DEFAULTS[name]
+    for name in ("verbose", "quiet", "log_format", "date", "first", "last", "dry_run")
+} | {"command": "social", "connections": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "differs"),
+    [
+        ("social", {}),
+        ("-q social", {"quiet": True}),
+        ("social --date 2026-11-19", {"date": date(2026, 11, 19)}),
+        (
+            "social --from 2026-11-01 --to 2026-11-02 --dry-run",
+            {"first": date(2026, 11, 1), "last": date(2026, 11, 2), "dry_run": True},
+        ),
+        ("social --connection 7 --connection b-8", {"connections": ["7", "b-8"]}),
+    ],
+)
+def test_the_social_run_takes_days_and_connections(words: str, differs: dict[str, object]) -> None:
+    assert vars(parse_arguments(words.split())) == SOCIAL_DEFAULTS | differs
+
+
+@pytest.mark.parametrize(
+    ("words", "differs"),
+    [
+        ("tokens --add --connection 7", {"connection": "7"}),
+        ("tokens --add --connection 7 --refresh", {"connection": "7", "refresh": True}),
+        ("tokens --add --account 3", {"account": "3"}),
+    ],
+)
+def test_a_token_belongs_to_an_account_or_to_a_connection(
+    words: str, differs: dict[str, object]
+) -> None:
+    found = vars(parse_arguments(words.split()))
+    expected = {"action": "add", "account": None, "connection": None, "refresh": False} | differs
+    assert {name: found[name] for name in expected} == expected
+
+
 def test_the_list_of_sites_does_not_grow_from_one_call_to_the_next() -> None:
     parse_arguments(["--site", "a"])
     assert parse_arguments(["--site", "b"]).sites == ["b"]
@@ -105,6 +144,15 @@ def test_flags_may_stand_before_or_after_the_command(
         ("nightly", "there is no command 'nightly'"),
         ("demo --gaps", "unrecognized arguments"),
         ("migrate --date 2026-11-19", "unrecognized arguments"),
+        ("social --from 2026-11-01", "go together"),
+        ("social --from 2026-11-02 --to 2026-11-01", "2026-11-02 is after --to 2026-11-01"),
+        ("social --date 2026-11-19 --to 2026-11-20", "exclude each other"),
+        ("social --date 20261119", "is no date such as"),
+        ("social --connection", "expected one argument"),
+        ("social --site 7", "unrecognized arguments"),
+        ("tokens --encrypt --connection 7", "--connection goes with --add only"),
+        ("tokens --add --account 1 --connection 7", "exclude each other"),
+        ("tokens --add --refresh", "--refresh goes with --connection only"),
     ],
 )
 def test_wrong_arguments_are_said_and_exit_with_2(

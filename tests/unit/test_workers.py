@@ -142,3 +142,11 @@ def _soon(fact: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def test_where_all_of_one_lane_wait_another_goes_on() -> None:
+    workers: Workers[bool] = Workers(1, Stop())
+    released = threading.Event()
+    workers.submit(partial(released.wait, 10), "held")
+    workers.submit(lambda: bool(released.set()), "free")
+    assert list(workers.results()) == [False, True]
