@@ -25,6 +25,7 @@ from bench.nightly import backfill, nightly
 from bench.results import CouldNotRun, Row, print_table, seconds
 from bench.runs import Bench, program_copy
 from bench.servers import running_postgres
+from bench.social import social
 from bench.upsert import upsert_postgres, upsert_rest
 from bench.visits import visits, visits_memory
 from storage.errors import DatabaseError
@@ -43,6 +44,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "hourly-refresh": hourly_refresh,
     "hourly-reading": hourly_reading,
     "hourly-chaos": hourly_chaos,
+    "social": social,
 }
 
 

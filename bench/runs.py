@@ -40,7 +40,11 @@ class Bench:
 
     def plain(self, api: Api, url: str, *arguments: str) -> Run:
         """One run of the plain version."""
-        return self._run([sys.executable, "-m", "bench.plain", *arguments], api, url)
+        return self.module(api, url, "bench.plain", *arguments)
+
+    def module(self, api: Api, url: str, name: str, *arguments: str) -> Run:
+        """One run of a module of this package."""
+        return self._run([sys.executable, "-m", name, *arguments], api, url)
 
     def _run(self, command: Sequence[str], api: Api, url: str) -> Run:
         before = self._clocks(api)

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.end_to_end.chaos.plans import LOG_KINDS, SOURCE_KINDS
+from tests.end_to_end.chaos.plans import LOG_KINDS, SOCIAL_KINDS, SOURCE_KINDS, TOKEN_KINDS
 from tests.end_to_end.chaos.run import (
     run_each_database_fault,
     run_each_fault,
     run_each_import_fault,
+    run_each_social_fault,
     run_sequences,
 )
 from tests.end_to_end.chaos.stage import Tally, open_stage
@@ -43,6 +44,7 @@ def run_half(store: str, share: int, ends_at: float, seed: int) -> Part:
             run_each_fault(stage, SOURCE_KINDS)
             if store == "psycopg":
                 run_each_import_fault(stage, LOG_KINDS)
+            run_each_social_fault(stage, (*SOCIAL_KINDS, *TOKEN_KINDS))
             run_each_database_fault(stage)
 
         part.finding = _finding(f"{store}, each fault", each_kind)

@@ -145,8 +145,8 @@ def _soon(fact: Callable[[], bool]) -> bool:
 
 
 def test_where_all_of_one_lane_wait_another_goes_on() -> None:
-    workers: Workers[bool] = Workers(1, Stop())
+    workers: Workers[bool | None] = Workers(1, Stop())
     released = threading.Event()
     workers.submit(partial(released.wait, 10), "held")
-    workers.submit(lambda: bool(released.set()), "free")
-    assert list(workers.results()) == [False, True]
+    workers.submit(released.set, "free")
+    assert list(workers.results()) == [None, True]

@@ -22,7 +22,15 @@ SECONDS = 30
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    [__name__, "jobs.daily_gsc", "jobs.visits", "jobs.hourly", "storage.postgres", "storage.rest"]
+    [
+        __name__,
+        "jobs.daily_gsc",
+        "jobs.visits",
+        "jobs.hourly",
+        "jobs.social",
+        "storage.postgres",
+        "storage.rest",
+    ]
 )
 
 

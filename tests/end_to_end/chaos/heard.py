@@ -19,6 +19,8 @@ from sandbox.matomo import Matomo
 from sandbox.messages import Answer, Call, Request
 from sandbox.revisions import Numbers
 from sandbox.server import Api
+from sandbox.social_world import PLATFORMS, SocialWorld
+from tests.end_to_end.chaos.social_said import SaidSocial
 from tests.end_to_end.chaos.visits_said import NAMED_KINDS, SaidVisits
 from tests.end_to_end.chaos.world import LOG_SITES, ChaosWorld
 
@@ -74,7 +76,8 @@ class CountedFaults(Faults):
 
     def meeting(self, call: Call) -> list[Fault]:
         faults = super().meeting(call)
-        real = [f for f in faults if f.kind not in CELL_KINDS or call.cells]
+        spoiled = call.cells or call.source in PLATFORMS
+        real = [f for f in faults if spoiled or f.kind not in CELL_KINDS]
         self.met.update(real)
         return faults
 
@@ -100,8 +103,8 @@ class Heard(Sandbox):
 
     world: ChaosWorld
 
-    def __init__(self, world: ChaosWorld) -> None:
-        super().__init__(world)
+    def __init__(self, world: ChaosWorld, social: SocialWorld) -> None:
+        super().__init__(world, social=social)
         self._matomo = ChaosMatomo(world, self._numbers)
         self.faults: CountedFaults = CountedFaults()
         self.at_request: dict[int, list[Callable[[], None]]] = {}
@@ -113,6 +116,7 @@ class Heard(Sandbox):
         with self._witness:
             self.said = Said()
             self.said_visits = SaidVisits()
+            self.said_social = SaidSocial()
             self.asked: list[Asked] = []
             self.refused: list[Refused] = []
             self.requests_seen = 0
@@ -152,6 +156,8 @@ class Heard(Sandbox):
         answer, delivery = super().answer(request)
         if delivery is None:  # whoever is cut off has not been told
             self._note_refusal(call, answer)
+            with self._witness:
+                self.said_social.hear_refusal(request, call, answer, time.monotonic())
         return answer, delivery
 
     def _api(self, path: str) -> Api | None:
@@ -159,6 +165,8 @@ class Heard(Sandbox):
         return None if api is None else _Witnessed(api, self)
 
     def _note_refusal(self, call: Call, answer: Answer) -> None:
+        if call.source in PLATFORMS:
+            return
         text = answer.body.decode(errors="replace")
         of_matomo = (answer.status == 401 and "token" in text) or "failed logins" in text
         whose = {
@@ -174,6 +182,10 @@ class Heard(Sandbox):
 
     def hear(self, call: Call, answer: Answer, faults: Sequence[Fault]) -> None:
         """Note the numbers of an answer that nothing stands in for."""
+        if answer.status == 200 and call.source in PLATFORMS:
+            with self._witness:
+                self.said_social.hear(call, answer)
+            return
         if answer.status != 200 or call.days is None:
             return
         payload = json.loads(answer.body)
@@ -249,4 +261,6 @@ class _Witnessed:
 
 
 def _credential(call: Call) -> str:
+    if call.source in PLATFORMS:
+        return f"connection {call.account}"
     return "matomo" if call.source in ("matomo", "visits") else f"account {call.account}"

@@ -23,8 +23,10 @@ from tests.end_to_end.chaos.imports import an_import
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.plans import Change, Plan, Profile
 from tests.end_to_end.chaos.recovery import check_recovery
+from tests.end_to_end.chaos.social_invariants import check_collection
+from tests.end_to_end.chaos.socials import a_collection
 from tests.end_to_end.chaos.stage import Interruption, Stage
-from tests.end_to_end.chaos.stores import COUNT_TABLES, IMPORT_TABLES, TABLES
+from tests.end_to_end.chaos.stores import COUNT_TABLES, IMPORT_TABLES, SOCIAL_TABLES, TABLES
 from tests.end_to_end.chaos.together import check_together
 
 LATENCY_SECONDS = 0.01
@@ -48,12 +50,14 @@ def while_it_writes(tables: Sequence[str]) -> st.SearchStrategy[Interruption]:
 
 
 interruptions = at_a_request | while_it_writes(TABLES)
+collection_interruptions = at_a_request | while_it_writes(SOCIAL_TABLES)
 import_interruptions = at_a_request | while_it_writes(IMPORT_TABLES)
 
 
 def machine_of(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> type[RuleBasedStateMachine]:
     """The class whose sequences hypothesis makes up."""
     nights = plans.plans(kinds, stage.store.kind)
+    collections = plans.collections(stage.store.kind)
 
     class Nights(RuleBasedStateMachine):
         @initialize(
@@ -159,6 +163,26 @@ def machine_of(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> type[RuleBa
             else:
                 (run, _), more = stage.twice(), {"alone": False}
             check_count(a_count(stage, count, run, **more))
+            stage.well = True
+
+        @rule(plan=collections, hours=st.sampled_from([0, 0, 24]))
+        def a_collection(self, plan: Plan, hours: int) -> None:
+            """The numbers of the social platforms."""
+            stage.now += timedelta(hours=hours)
+            stage.well = False
+            check_collection(a_collection(stage, plan))
+            stage.forget_own_open_runs()
+            stage.well = True
+
+        @rule(plan=collections, interruption=st.none() | collection_interruptions)
+        def a_collection_in_processes(self, plan: Plan, interruption: Interruption | None) -> None:
+            """One that gets a signal, or two at once."""
+            stage.well = False
+            if interruption is not None:
+                plan, run, more = stage.interrupting(plan, interruption)
+            else:
+                (run, _), more = stage.twice(), {"alone": False}
+            check_collection(a_collection(stage, plan, run, **more))
             stage.well = True
 
         def teardown(self) -> None:

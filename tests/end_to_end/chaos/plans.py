@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from models import Window
 from sandbox import Fault
 from sandbox.faults import KINDS, VISIT_KINDS
+from sandbox.faults import SOURCE_KINDS as SOURCE_KINDS_OF
 from sandbox.messages import Source
+from sandbox.social_world import PLATFORMS
 from tests.end_to_end.chaos import stores
+from tests.end_to_end.chaos.social_said import CONNECTION_NUMBERS
 from tests.end_to_end.chaos.stores import DatabaseFault
 from tests.end_to_end.chaos.world import ACCOUNTS, LOG_SITES, NOBODY, SITES
 
@@ -25,6 +28,11 @@ LOG_KINDS = tuple((source, kind) for source in LOG_SOURCES for kind in sorted(KI
 SPOILED_KINDS: tuple[tuple[Source, str], ...] = tuple(
     ("visits", kind) for kind in sorted(VISIT_KINDS)
 )
+SOCIAL_KINDS = tuple(
+    (source, kind) for source in PLATFORMS for kind in sorted(SOURCE_KINDS_OF[source])
+)
+"""What a collection of the social platforms may meet, beside what befalls Google's tokens."""
+TOKEN_KINDS = tuple((source, kind) for source, kind in SOURCE_KINDS if source == "token")
 SLOW = {"slow": 0.35, "stall": 0.5, "drip": 0.1}
 SHORT_TIMEOUT, LONG_TIMEOUT = 0.2, 10.0
 
@@ -49,7 +57,7 @@ SKEWS = [timedelta(hours=hours) for hours in (-1, 1, -24, 24, -72, 48, -960)]
 class Ask:
     """The words of one run. days: first and last as days before today; None: the nightly window.
 
-    gaps goes with days only.
+    sites: of the social platforms, connections. gaps goes with days only.
     """
 
     days: tuple[int, int] | None = None
@@ -74,16 +82,20 @@ ChangeKind = Literal[
     "add_site", "delete_site", "move_site", "move_property", "hide", "revise", "terminate"
 ]
 LogChangeKind = Literal["add_visit", "add_action", "remove_action"]
+SocialChangeKind = Literal[
+    "social_revise", "social_hold", "social_publish", "social_revoke", "social_reconnect"
+]
 
 
 @dataclass(frozen=True)
 class Change:
     """Something that happens behind the program's back, at its at-th request (0: before it).
 
-    nth: which visit and action of the day, in changes of the visit log.
+    nth: which visit and action of the day, in changes of the visit log. site: of the social
+    platforms, a connection.
     """
 
-    kind: ChangeKind | LogChangeKind
+    kind: ChangeKind | LogChangeKind | SocialChangeKind
     site: int = 1
     account: int = 1
     days_ago: int = 2
@@ -126,6 +138,7 @@ class Profile:
 
 sites = st.integers(1, SITES)
 accounts = st.integers(1, ACCOUNTS)
+connections = st.sampled_from(CONNECTION_NUMBERS)
 
 profiles = st.builds(
     Profile,
@@ -168,13 +181,19 @@ def source_faults(
         source,
         kind,
         site=draw(st.none() | among) if source in ("matomo", "visits", "query") else None,
-        account=draw(st.none() | accounts) if source in ("token", "sites", "query") else None,
+        account=_account(draw, source),
         cells=draw(st.sampled_from([0, 4])) if kind == "too_many_cells" else None,
         visits=draw(st.integers(0, 2)) if kind == "page_too_large" else None,
         nth=draw(which),
         times=draw(which),
         seconds=SLOW.get(kind, draw(st.sampled_from([None, 0.0])) if kind == "http_429" else None),
     )
+
+
+def _account(draw: st.DrawFn, source: Source) -> int | None:
+    if source in PLATFORMS:
+        return draw(st.none() | connections | connections)
+    return draw(st.none() | accounts) if source in ("token", "sites", "query") else None
 
 
 def database_faults(kind_of_store: str) -> st.SearchStrategy[DatabaseFault]:
@@ -248,6 +267,47 @@ imports = st.builds(
     deadline_seconds=st.sampled_from([60.0] * 9 + [0.03]),
 )
 """Imports of the visit log, of which most meet something."""
+
+social_spans = st.tuples(st.integers(1, 9), st.integers(1, 9)).map(lambda d: (max(d), min(d)))
+social_asks = st.builds(
+    Ask,
+    days=st.none() | st.none() | social_spans | st.just((3, 0)),
+    sites=st.just(()) | st.just(()) | st.lists(connections, max_size=3, unique=True).map(tuple),
+    dry_run=st.sampled_from([False] * 7 + [True]),
+    style=st.sampled_from([(), ("-v",), ("-q",), ("--log-format", "json", "-v")]),
+)
+social_changes = st.builds(
+    Change,
+    kind=st.sampled_from(["social_revise", "social_revise", "social_hold", "social_publish"]),
+    site=connections,
+    days_ago=st.integers(0, 6),
+    zero=st.booleans(),
+    at=st.sampled_from([0, 0, 1, 5, 12]),
+) | st.builds(  # a consent ends or begins between runs: each mark is then about one token
+    Change, kind=st.sampled_from(["social_revoke", "social_reconnect"]), site=connections
+)
+
+
+def collections(kind_of_store: str) -> st.SearchStrategy[Plan]:
+    """Runs over the social platforms, of which most meet something."""
+    faults = source_faults((*SOCIAL_KINDS, *TOKEN_KINDS))
+    of_database = st.builds(
+        DatabaseFault,
+        kind=st.sampled_from(stores.SOCIAL_KINDS[kind_of_store]),
+        at=st.integers(1, 4) | st.integers(1, 40),
+        times=st.sampled_from([1, 1, 2, 1000]),
+        relation=st.sampled_from(stores.SOCIAL_TABLES),
+        site=connections,
+    )
+    return st.builds(
+        Plan,
+        ask=social_asks,
+        faults=st.lists(faults, max_size=4).map(tuple),
+        database=st.none() | st.none() | of_database,
+        changes=st.lists(social_changes | social_changes | terminations, max_size=3).map(tuple),
+        deadline_seconds=st.sampled_from([60.0] * 9 + [0.03]),
+    )
+
 
 # What ends a credential, at one of its first requests: the rest must not be asked any more.
 REFUSALS: tuple[tuple[Source, str], ...] = (

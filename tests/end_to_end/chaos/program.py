@@ -28,6 +28,9 @@ from storage.errors import DatabaseError
 MINUTE_MILLISECONDS = 150
 """What Search Console's rate limit counts by here: its minutes would be waited for."""
 
+BLOCK_SECONDS = 0.03
+"""What the social platforms' blocks and slowing down last here, where they do not say how long."""
+
 COULD_NOT_RUN, A_BUG = 2, 70
 
 
@@ -81,6 +84,8 @@ def _command(arguments: argparse.Namespace, settings: Settings, now: datetime) -
     """The command with settings and time of the test's in place of the machine's."""
     given = {
         "DATABASE_URL": settings.database_url,
+        "SUPABASE_URL": settings.supabase_url,
+        "SUPABASE_SERVICE_KEY": settings.supabase_service_key,
         "MATOMO_API_URL": settings.matomo_api_url,
         "MATOMO_API_TOKEN": settings.matomo_api_token,
     }
@@ -101,6 +106,10 @@ def quick() -> Iterator[None]:
         stack.enter_context(patch("retrying.BACKOFF_SECONDS", 0.005))
         short_minute = SimpleNamespace(MINUTE=MINUTE_MILLISECONDS)
         stack.enter_context(patch("fetchers.google_client.Duration", short_minute))
+        for name in ("throttle.FIRST_HOLD_SECONDS", "throttle.PROBE_SECONDS"):
+            stack.enter_context(patch(f"fetchers.{name}", BLOCK_SECONDS))
+        for name in ("throttle.LONGEST_HOLD_SECONDS", "graph.LONGEST_HOLD_SECONDS"):
+            stack.enter_context(patch(f"fetchers.{name}", BLOCK_SECONDS))
         at_once = SimpleNamespace(sleep=lambda _seconds: None)
         stack.enter_context(patch("google.auth._exponential_backoff.time", at_once))
         yield

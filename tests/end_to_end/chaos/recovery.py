@@ -9,6 +9,7 @@ from tests.end_to_end.chaos.import_invariants import check_import
 from tests.end_to_end.chaos.imports import recover
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.plans import Ask, Plan
+from tests.end_to_end.chaos.social_invariants import check_social_recovery
 from tests.end_to_end.chaos.stage import Stage
 
 FARTHEST_BACK = timedelta(days=100)
@@ -36,6 +37,8 @@ def check_recovery(stage: Stage) -> None:
         check_import_recovery(stage)
     if stage.events_touched and stage.store.kind == "psycopg":
         check_count_recovery(stage)
+    if stage.social is not None:
+        check_social_recovery(stage)
     problems = [*_differences(stage, days), *_left(stage)]
     assert not problems, "\n".join(problems)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -11,18 +13,30 @@ from hypothesis.stateful import run_state_machine_as_test
 from sandbox import Fault
 from sandbox.faults import VISIT_KINDS
 from sandbox.messages import Source
+from sandbox.social_world import PLATFORMS, Platform
 from tests.end_to_end.chaos.count_invariants import run_each_count_database_fault
 from tests.end_to_end.chaos.import_invariants import check_import
 from tests.end_to_end.chaos.imports import an_import
 from tests.end_to_end.chaos.invariants import check
 from tests.end_to_end.chaos.machine import machine_of
-from tests.end_to_end.chaos.plans import NIGHTS, SLOW, Ask, Plan, Profile
+from tests.end_to_end.chaos.plans import NIGHTS, SLOW, Ask, Change, Plan, Profile
 from tests.end_to_end.chaos.recovery import check_import_recovery, check_recovery
+from tests.end_to_end.chaos.social_invariants import (
+    APP_WIDE,
+    FAMILY,
+    USER_WIDE,
+    check_collection,
+    check_social_recovery,
+)
+from tests.end_to_end.chaos.socials import a_collection, ready
 from tests.end_to_end.chaos.stage import Stage
 from tests.end_to_end.chaos.stores import (
     IMPORT_KINDS,
     IMPORT_TABLES,
     KINDS,
+    SNAPSHOTS,
+    SOCIAL_KINDS,
+    SOCIAL_TABLES,
     STATES,
     TABLES,
     VISIT_LOG,
@@ -75,6 +89,45 @@ def _yesterday(stage: Stage, plan: Plan) -> None:
     check_import_recovery(stage)
 
 
+def run_each_social_fault(stage: Stage, kinds: Sequence[tuple[Source, str]]) -> None:
+    """Collections of which each meets one kind at one connection of each platform, while another
+    one of it meets none; and those after it that make it good."""
+    by_platform: dict[Platform, list[Fault]] = {platform: [] for platform in PLATFORMS}
+    alone: list[tuple[Fault, ...]] = []
+    for source, kind in kinds:
+        platform: Any = "youtube" if source == "token" else source
+        [_, connection] = stage.heard.social.world.numbers_of(platform)
+        fault = Fault(source, kind, account=connection, seconds=SLOW.get(kind))
+        if kind in SLOW or kind in USER_WIDE | APP_WIDE.get(FAMILY[platform], frozenset()):
+            alone.append((fault,))
+        else:
+            by_platform[platform].append(fault)
+    together = [tuple(filter(None, faults)) for faults in zip_longest(*by_platform.values())]
+    for number, faults in enumerate([*together, *alone]):
+        _one_collection(stage, Plan(faults=faults), number)
+
+
+def run_each_social_database_fault(stage: Stage) -> None:
+    """The same for the database: where numbers are written, and once at each other table."""
+    kinds = SOCIAL_KINDS[stage.store.kind]
+    faults = [DatabaseFault(kind, AT.get(kind, 1), 2, SNAPSHOTS, 5) for kind in kinds]
+    faults += [DatabaseFault("internal", 1, 2, table) for table in SOCIAL_TABLES[1:]]
+    for number, fault in enumerate(faults):
+        _one_collection(stage, Plan(database=fault, changes=(Change("social_revoke", 2),)), number)
+
+
+def _one_collection(stage: Stage, plan: Plan, number: int) -> None:
+    profile = Profile(attempts=1, encrypted=number % 2 == 1)
+    stage.begin(profile, NIGHTS[stage.tally.sequences % len(NIGHTS)], [1])
+    ready(stage)
+    check_collection(a_collection(stage, plan))
+    stage.forget_own_open_runs()
+    if ready(stage).marked_at:  # and whose token is dead is not asked again
+        check_collection(a_collection(stage, Plan()))
+        stage.forget_own_open_runs()
+    check_social_recovery(stage)
+
+
 def run_each_database_fault(stage: Stage) -> None:
     """The same for each kind of fault of this database, where numbers and history are written."""
     for kind in KINDS[stage.store.kind]:
@@ -82,6 +135,7 @@ def run_each_database_fault(stage: Stage) -> None:
             _one_night(stage, Plan(database=DatabaseFault(kind, AT.get(kind, 1), 2, table)))
     # A run's second statement: over psycopg the first one is taken back with it.
     _one_night(stage, Plan(database=DatabaseFault("disk_full", at=2)))
+    run_each_social_database_fault(stage)
     if stage.store.kind == "psycopg":
         run_each_import_database_fault(stage)
         run_each_count_database_fault(stage)

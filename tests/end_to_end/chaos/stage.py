@@ -21,6 +21,7 @@ from cryptography.fernet import Fernet
 from config import Settings
 from fetchers.gsc import oldest_kept_day, pacific_today
 from sandbox import Fault, seed
+from sandbox.social_world import LINKEDIN_CLIENT_SECRET
 from sandbox.world import CLIENT_ID, CLIENT_SECRET, MATOMO_TOKEN, REFRESH_TOKEN_PREFIX
 from tests.end_to_end.chaos.children import Child
 from tests.end_to_end.chaos.evidence import Configured, Evidence, HistoryRow, wanted_cells
@@ -35,6 +36,8 @@ from tests.end_to_end.chaos.plans import (
     Profile,
 )
 from tests.end_to_end.chaos.program import Outcome, run_program
+from tests.end_to_end.chaos.social_changes import change_social
+from tests.end_to_end.chaos.social_said import SocialState, new_world
 from tests.end_to_end.chaos.stores import DESTINATIONS, DatabaseFault, Store
 from tests.end_to_end.chaos.visit_changes import change_log
 from tests.end_to_end.chaos.visits_said import SaidVisits
@@ -52,6 +55,7 @@ from tests.services.postgres import PostgresServer
 
 KEY = Fernet.generate_key().decode()
 QUIET_SECONDS = 10
+LINKEDIN_VERSION_AGE = timedelta(days=90)
 Run = Callable[[list[str], Settings, datetime], Outcome]
 
 
@@ -89,9 +93,9 @@ class Stage:
             midnight_visits=1,
             same_second_visits=2,
         )
-        self.heard = Heard(world)
+        self.heard = Heard(world, new_world(lambda: self.now))
         self.world = world
-        self.store = Store(kind, postgres, world)
+        self.store = Store(kind, postgres, world, KEY)
         self.events_touched = False
         self.begin(Profile(), self.now, range(1, 6))
 
@@ -105,6 +109,7 @@ class Stage:
         self.log_touched: set[date] = set()
         self.log_upset: set[int] = set()
         self.log_due: set[int] = set()
+        self.social: SocialState | None = None
         if self.events_touched:
             self.store.forget_events()
         self.events_touched = False
@@ -170,6 +175,15 @@ class Stage:
                 # A visit that is shorter now may belong to the day before.
                 day = self.log_today(change.site) - timedelta(days=change.days_ago + 1)
                 self.log_touched.add(day)
+            case (
+                "social_revise"
+                | "social_hold"
+                | "social_publish"
+                | "social_revoke"
+                | "social_reconnect"
+            ) if self.social is not None:
+                if not change_social(self.heard.social, self.store, self.social, change):
+                    return
             case "terminate":
                 self.store.terminate()
                 self._terminated = True  # PostgREST finds out at its next request
@@ -365,7 +379,7 @@ class Stage:
         return moved | (self.world.hidden & self.sites.keys())
 
     def _settings(self, plan: Plan) -> Settings:
-        profile = self.profile
+        profile, social = self.profile, self.heard.social.environment(self.heard.url)
         return Settings(
             **self.store.settings(),
             matomo_api_url=self.heard.matomo_url.rstrip("/"),
@@ -374,6 +388,15 @@ class Stage:
             google_client_secret=CLIENT_SECRET,
             google_api_endpoint=self.heard.google_url,
             google_token_uri=self.heard.token_url,
+            graph_api_url=social["GRAPH_API_URL"],
+            instagram_api_url=social["INSTAGRAM_API_URL"],
+            youtube_api_endpoint=social["YOUTUBE_API_ENDPOINT"],
+            linkedin_api_url=social["LINKEDIN_API_URL"],
+            linkedin_token_uri=social["LINKEDIN_TOKEN_URI"],
+            linkedin_client_id=social["LINKEDIN_CLIENT_ID"],
+            linkedin_client_secret=social["LINKEDIN_CLIENT_SECRET"],
+            # Each lives for a year.
+            linkedin_version=f"{self.now - LINKEDIN_VERSION_AGE:%Y%m}",
             encryption_keys=(KEY,) if profile.encrypted else (),
             target_days_ago=profile.target_days_ago,
             lookback_days=profile.lookback,
@@ -405,6 +428,7 @@ class Stage:
 
     def _secrets(self) -> list[str]:
         prefixes = [REFRESH_TOKEN_PREFIX, "sandbox-access-token-", "gAAAAA", KEY]
+        prefixes += ["sandbox-social-", "sandbox-page-token-", LINKEDIN_CLIENT_SECRET]
         return [MATOMO_TOKEN, CLIENT_SECRET, *prefixes, *self.store.secrets()]
 
     def mend_everything(self) -> None:

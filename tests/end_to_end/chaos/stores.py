@@ -13,15 +13,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import psycopg
+from cryptography.fernet import Fernet
+from psycopg.types.json import Jsonb
 
 from models import METRICS
-from sandbox import seed
+from sandbox import SocialWorld, seed
 from storage.postgres import WRITE_LOCK
 from tests.end_to_end.chaos.visits_said import Row, Visits
 from tests.end_to_end.chaos.wire import Wire, WireFault
@@ -32,6 +34,9 @@ from tests.services.postgres import PostgresServer
 from tests.services.postgrest import PostgrestServer
 
 NAME = "chaos"
+RENEWED = (1, 4)
+"""Connections whose tokens the program renews by itself: an Instagram login's and LinkedIn's."""
+
 LOCK_SECONDS = 0.15
 _numbers = itertools.count(1)
 CAP = 7
@@ -80,6 +85,13 @@ IMPORT_KINDS = (
     *(f"wire_{kind}" for kind in WIRE_KINDS),
 )  # fmt: skip
 
+SNAPSHOTS = "analytics_snapshots"
+SOCIAL_TABLES = (SNAPSHOTS, "platform_connections", "aggregator_runs")
+SOCIAL_KINDS = {
+    kind: tuple(name for name in names if name != "lock_held") for kind, names in KINDS.items()
+}
+"""The social job has a lock of its own, which is tested where it is made."""
+
 COUNT_KINDS = (
     *STATES, "slow_statement", "all_read_only", *(f"wire_{kind}" for kind in WIRE_KINDS),
 )  # fmt: skip
@@ -97,7 +109,8 @@ declare
 begin
   for fault in select * from chaos.fault where relation = coalesce(tg_argv[0], tg_table_name) loop
     if tg_level = 'ROW' and fault.site is distinct from
-         coalesce(to_jsonb(new) ->> 'site_id', to_jsonb(new) ->> 'idsite')
+         coalesce(to_jsonb(new) ->> 'site_id', to_jsonb(new) ->> 'idsite',
+           to_jsonb(new) ->> 'account_id')
        or tg_level = 'STATEMENT' and fault.site is not null then
       continue;
     end if;
@@ -117,6 +130,12 @@ create trigger chaos before insert on public.daily_analytics
 create trigger chaos_row before insert on public.daily_analytics
   for each row when (pg_trigger_depth() = 0) execute function chaos.trip();
 create trigger chaos before insert or update on public.aggregator_runs
+  for each statement execute function chaos.trip();
+create trigger chaos before insert on public.analytics_snapshots
+  for each statement execute function chaos.trip();
+create trigger chaos_row before insert on public.analytics_snapshots
+  for each row when (pg_trigger_depth() = 0) execute function chaos.trip();
+create trigger chaos before update on public.platform_connections
   for each statement execute function chaos.trip();
 """
 IMPORT_TRIGGERS = f"""
@@ -154,7 +173,7 @@ class DatabaseFault:
     """kind: one of KINDS. The at-th statement, message or request meets it, and times - 1 more.
 
     relation: the table for what a trigger raises; site: whose rows are refused (its idSite in the
-    visit log).
+    visit log, a connection's number in the snapshots).
     """
 
     kind: str
@@ -164,11 +183,37 @@ class DatabaseFault:
     site: int = 1
 
 
+@dataclass(frozen=True)
+class StoredNumber:
+    """A row of analytics_snapshots. version: the transaction that wrote it."""
+
+    value: float
+    state: str
+    version: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class StoredConnection:
+    """A row of platform_connections, its tokens readable. text: the whole row, as it is stored."""
+
+    access_token: str
+    metadata: dict[str, Any]
+    text: str
+
+    @property
+    def mark(self) -> Any:
+        return self.metadata.get("needs_reauth")
+
+
 class Store:
     """One migrated database with the world's accounts, and a connection that no fault concerns."""
 
-    def __init__(self, kind: str, postgres: PostgresServer, world: ChaosWorld) -> None:
+    def __init__(self, kind: str, postgres: PostgresServer, world: ChaosWorld, key: str) -> None:
         self.kind = kind
+        self._key = key
+        self._fernet = Fernet(key)
+        self._encrypted = False
+        self._account_ids: dict[int, str] = {}
         self.met: Counter[str] = Counter()
         self._armed: DatabaseFault | None = None
         self.name = f"{NAME}_{kind}_{next(_numbers)}"
@@ -207,6 +252,7 @@ class Store:
     def reset(self) -> None:
         self.disarm()
         self.admin.execute(b"truncate public.daily_analytics, public.sites, public.aggregator_runs")
+        self.admin.execute(b"truncate public.platform_connections, public.analytics_snapshots")
         if self.kind == "psycopg":
             for table in DESTINATIONS:
                 self.admin.execute(f"delete from public.{table}".encode())
@@ -245,6 +291,61 @@ class Store:
             b"join public.visit_log_tables t on t.id = w.table_id where t.table_name = %s"
         )
         return dict(self.admin.execute(query, (table,)).fetchall())
+
+    def add_connections(self, world: SocialWorld, due: datetime, *, encrypted: bool) -> None:
+        """All connections of a world; the tokens of two of them that can be renewed are due."""
+        self._encrypted = encrypted
+        self._account_ids = {n: world.account_id(n) for n in world.connection_numbers}
+        for number, row in enumerate(seed.connection_rows(world, self._key), start=1):
+            if not encrypted:
+                row["access_token_encrypted"] = world.access_token(number)
+                row["refresh_token_encrypted"] = world.refresh_token(number) or None
+            if number in RENEWED:
+                row["token_expires_at"] = due
+            row["metadata"] = Jsonb(row["metadata"])
+            names = ", ".join(row)
+            statement = (
+                f"insert into public.platform_connections ({names}) "
+                f"values ({', '.join('%s' for _ in row)})"
+            )
+            self.admin.execute(statement.encode(), list(row.values()))
+
+    def connections(self) -> dict[int, StoredConnection]:
+        query = (
+            b"select id::text, access_token_encrypted, metadata, c::text "
+            b"from public.platform_connections c"
+        )
+        rows = {found: rest for found, *rest in self.admin.execute(query)}
+        numbers = {n: seed.connection_id(n) for n in self._account_ids}
+        return {
+            number: StoredConnection(self._opened(rows[row_id][0]), *rows[row_id][1:])
+            for number, row_id in numbers.items()
+            if row_id in rows
+        }
+
+    def set_connection_token(self, connection: int, token: str, which: str = "access") -> None:
+        stored = self._fernet.encrypt(token.encode()).decode() if self._encrypted else token
+        statement = (
+            f"update public.platform_connections set {which}_token_encrypted = %s where id = %s"
+        )
+        self.admin.execute(statement.encode(), (stored, seed.connection_id(connection)))
+
+    def snapshots(self) -> dict[tuple[int, str, date], StoredNumber]:
+        """The rows of analytics_snapshots, by connection, metric and day."""
+        numbers = {account: number for number, account in self._account_ids.items()}
+        query = (
+            "select account_id, metric, date, value, metadata ->> 'data_state', xmin::text, "
+            f"updated_at from public.{SNAPSHOTS} "
+            "where source = 'social_media' and post_id is null"
+        )
+        return {
+            (numbers[account], metric, day): StoredNumber(float(value), state, tuple(version))
+            for account, metric, day, value, state, *version in self.admin.execute(query.encode())
+        }
+
+    def _opened(self, stored: str) -> str:
+        is_encrypted = stored.startswith("gAAAAA")
+        return self._fernet.decrypt(stored).decode() if is_encrypted else stored
 
     def stored(self) -> dict[tuple[int, date], Numbers]:
         query = f"select site_id::text, date, {', '.join(METRICS)} from public.daily_analytics"
@@ -295,8 +396,11 @@ class Store:
             code, message = STATES[fault.kind]
             self._trip(fault, code, message)
         elif fault.kind == "row_refused":
-            of_log = fault.relation == VISIT_LOG
-            site = str(fault.site) if of_log else seed.site_id(fault.site)
+            site = seed.site_id(fault.site)
+            if fault.relation == VISIT_LOG:
+                site = str(fault.site)
+            elif fault.relation in SOCIAL_TABLES:
+                site = self._account_ids.get(fault.site, "")
             self._trip(fault, "23514", "violates check constraint", site=site)
         elif fault.kind == "slow_statement":
             self._trip(fault, "", "", seconds=LOCK_SECONDS)
