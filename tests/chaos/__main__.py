@@ -16,7 +16,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.chaos.sequences import SEQUENCES, STORES, Part, run_half
-from tests.end_to_end.chaos.plans import LOG_KINDS, SOURCE_KINDS
+from tests.end_to_end.chaos.plans import LOG_KINDS, SOCIAL_KINDS, SOURCE_KINDS
 from tests.fuzz.run import fuzz
 
 
@@ -51,7 +51,7 @@ def _report(parts: list[Part], seconds: float) -> None:
     print(f"{sequences} sequences, {runs} runs, {seconds:.0f} s; runs that met each kind of fault:")
     for kind, times in sorted(met.items()):
         print(f"  {times:6} {kind}")
-    known = {f"{source} {kind}" for source, kind in (*SOURCE_KINDS, *LOG_KINDS)}
+    known = {f"{source} {kind}" for source, kind in (*SOURCE_KINDS, *LOG_KINDS, *SOCIAL_KINDS)}
     missing = sorted(known - met.keys())
     if missing:
         print(f"never met: {', '.join(missing)}")

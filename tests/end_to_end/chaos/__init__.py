@@ -11,12 +11,14 @@
 - machine.py, run.py: the rules, and how many sequences
 - imports.py, import_invariants.py, visits_said.py, visit_changes.py: the visit log's share of that
 - counts.py, count_invariants.py: the hourly rollup's: events are written, and counted
+- socials.py, social_invariants.py, social_said.py, social_changes.py: the social platforms' share
 
 The visit log has sites of its own in the same Matomo, and tables of its own in the same database;
-imports, counts and nightly runs take turns in a sequence. Over REST an import or a count is told
-that it cannot run. The rollup goes by the database's clock, which no sequence changes.
+imports, counts, collections and nightly runs take turns in a sequence. Over REST an import or a
+count is told that it cannot run. The rollup goes by the database's clock, which no sequence
+changes. The platforms have two connections each, stored when a sequence first collects.
 
-A job that is added later (social) joins like this:
+A job that is added later joins like this:
 
 1. `Heard` notes what its API says, keyed by what its table stores (a `hear_...` beside the others).
 2. `program.py` gets a function that runs it; `evidence.py` reads its table.
