@@ -71,8 +71,8 @@ class _Impatient(Throttle):
 
 def check_social(seen: Examination) -> Iterator[Finding]:
     """Whether every connection can be asked; nothing where there are none. Read-only."""
-    if not seen.reached:
-        return
+    if not (seen.settings.supabase_url or seen.settings.database_url):
+        return  # check_settings has said so
     try:
         # A connection of its own: other checks use the common one at the same time.
         with open_database(seen.settings) as database:

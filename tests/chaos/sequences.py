@@ -15,6 +15,7 @@ from tests.end_to_end.chaos.run import (
     run_each_database_fault,
     run_each_fault,
     run_each_import_fault,
+    run_each_social_database_fault,
     run_each_social_fault,
     run_sequences,
 )
@@ -46,6 +47,7 @@ def run_half(store: str, share: int, ends_at: float, seed: int) -> Part:
                 run_each_import_fault(stage, LOG_KINDS)
             run_each_social_fault(stage, (*SOCIAL_KINDS, *TOKEN_KINDS))
             run_each_database_fault(stage)
+            run_each_social_database_fault(stage)
 
         part.finding = _finding(f"{store}, each fault", each_kind)
         while not part.finding and part.tally.sequences < share and time.time() < ends_at:

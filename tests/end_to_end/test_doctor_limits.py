@@ -29,7 +29,7 @@ from tests.services.gateway import Fault as GatewayFault
 from tests.services.postgres import PostgresServer
 from tests.services.postgrest import PostgrestServer
 
-STYLES = [["-v"], ["-v", "--json"], ["-v", "--log-format", "json"], ["-q"]]
+STYLES = [["-v"], ["-v", "--json"]]
 
 
 def everything(url: str) -> dict[str, list[tuple[object, ...]]]:

@@ -16,7 +16,7 @@ from tests.services.postgres import PostgresServer
 
 STORES = ("psycopg", "rest")
 GROUPS = 8
-RANDOM_SEQUENCES = 6
+RANDOM_SEQUENCES = 4
 
 
 @pytest.mark.parametrize("group", range(GROUPS))

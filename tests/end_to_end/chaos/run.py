@@ -135,7 +135,6 @@ def run_each_database_fault(stage: Stage) -> None:
             _one_night(stage, Plan(database=DatabaseFault(kind, AT.get(kind, 1), 2, table)))
     # A run's second statement: over psycopg the first one is taken back with it.
     _one_night(stage, Plan(database=DatabaseFault("disk_full", at=2)))
-    run_each_social_database_fault(stage)
     if stage.store.kind == "psycopg":
         run_each_import_database_fault(stage)
         run_each_count_database_fault(stage)
