@@ -99,7 +99,7 @@ def collect_social(
             )
             collection.run()
         if arguments.dry_run:
-            show_changes(collection.rows, database, plan)
+            show_changes(collection.rows, database)
         run.failures += report.failures
         run.counts |= report.counts()
         run.summary = report.lines(run)

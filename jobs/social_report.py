@@ -175,7 +175,7 @@ def log_user(
             log.info("    ✅ %s: %s %s", platform, done, count(len(collected.values), "metric"))
 
 
-def show_changes(rows: Iterable[Snapshot], database: Database, plan: SocialPlan) -> None:
+def show_changes(rows: Iterable[Snapshot], database: Database) -> None:
     """What a dry run would have changed, one line per number."""
     rows = list(rows)
     days = [row.day for row in rows]

@@ -248,7 +248,7 @@ def test_what_somebody_else_wrote_into_the_table_cannot_move_the_cursor(
     log_user(escape, [], report, stored=True)
     database = FakeDatabase()
     known = replace(odd, platform="instagram")
-    show_changes([snapshot("views", 1, of=known)], database, report.plan)
+    show_changes([snapshot("views", 1, of=known)], database)
     shown = [*caplog.messages, *lines(report)]
     assert any("gone" in line for line in shown)
     assert not [line for line in shown if "\x1b" in line]
@@ -300,7 +300,7 @@ def test_a_dry_run_shows_each_number_that_would_change_and_no_other(
     stored = [snapshot("reach", 7), snapshot("views", 10), snapshot("zero", 0)]
     database.snapshots = {snapshot_key(row): row for row in stored}
     rows = [snapshot("reach", 7.0), snapshot("views", 0), snapshot("new", 0), snapshot("zero", 2.5)]
-    show_changes(rows, database, plan_of(FIRST))
+    show_changes(rows, database)
     assert caplog.messages == [
         "would change instagram user-1/account-1 2026-11-19: new unknown -> 0",
         "would change instagram user-1/account-1 2026-11-19: views 10 -> 0",
@@ -313,8 +313,8 @@ def test_a_dry_run_of_very_many_changes_shows_the_first_of_them(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rows = [snapshot(f"metric {n}", n) for n in range(CHANGES_SHOWN + 5)]
-    show_changes(rows, FakeDatabase(), plan_of(FIRST))
+    show_changes(rows, FakeDatabase())
     assert len(caplog.messages) == CHANGES_SHOWN + 2
     assert caplog.messages[-2] == "... and 5 more"
-    show_changes([], FakeDatabase(), plan_of(FIRST))
+    show_changes([], FakeDatabase())
     assert caplog.messages[-1] == "dry run: 0 numbers would change, nothing was written"
