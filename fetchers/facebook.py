@@ -103,7 +103,7 @@ class _Page:
     def _read_series(self, token: str, days: Sequence[date]) -> None:
         metrics = known_metrics(self._api, self._found, metrics_of(FACEBOOK, "series"))
         answers, refused = ask_metrics(metrics, partial(self._ask, token, days))
-        note_refused(self._api, self._found, refused)
+        note_refused(self._api, self._found, refused, answered=bool(answers))
         if not answers:
             return
         self._answered = True

@@ -205,14 +205,20 @@ def known_metrics(api: GraphApi, found: Collected, metrics: Sequence[Metric]) ->
     return [metric for metric in metrics if metric.name not in found.refused]
 
 
-def note_refused(api: GraphApi, found: Collected, refused: Refusals) -> None:
-    """An optional metric may go; of any other it is a failure."""
+def note_refused(
+    api: GraphApi, found: Collected, refused: Refusals, *, answered: bool = True
+) -> None:
+    """An optional metric may go; of any other it is a failure.
+
+    answered: whether the account had any metric at all. What refuses every one is this account's
+    trouble, and says nothing of the metrics to others.
+    """
     for metric, error in refused.items():
         found.refused.add(metric.name)
         if not metric.optional:
             message = f"{metric.name} is refused: {error.message}"
             keep_error(found, MetricRefused(message, names=(metric.name,)))
-        elif isinstance(error, MetricUnknown):
+        elif answered and isinstance(error, MetricUnknown):
             api.learn_unknown(metric)
 
 

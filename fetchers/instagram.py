@@ -179,7 +179,7 @@ class _Instagram:
 
         metrics = known_metrics(self._api, self._found, metrics_of(INSTAGRAM, "node"))
         answers, refused = ask_metrics(metrics, ask)
-        note_refused(self._api, self._found, refused)
+        note_refused(self._api, self._found, refused, answered=bool(answers))
         today, odd = pacific_day(self._now), list[UnexpectedAnswer]()
         for answer in answers:
             numbers = parse_fields(answer, metrics, odd)
@@ -260,7 +260,7 @@ class _Instagram:
     ) -> list[dict[str, Any]]:
         known = known_metrics(self._api, self._found, metrics)
         answers, refused = ask_metrics(known, partial(self._ask, days, how))
-        note_refused(self._api, self._found, refused)
+        note_refused(self._api, self._found, refused, answered=bool(answers))
         return answers
 
     def _ask(

@@ -342,3 +342,11 @@ def test_one_part_may_fail_without_the_others_unless_they_would_too(
             parts.read(lambda failure=failure: part(failure))  # type: ignore[misc]
     assert did == done
     assert len({error.message for error in found.errors}) == len(found.errors)
+
+
+def test_what_refuses_every_metric_says_nothing_of_them_to_other_accounts() -> None:
+    api, found = make_api(), Collected()
+    optional = next(metric for metric in PAGE if metric.optional)
+    note_refused(api, found, {optional: UNKNOWN}, answered=False)
+    assert found.refused == {optional.name}
+    assert not api.is_unknown(optional)
